@@ -1,0 +1,1 @@
+"""Exact nearest neighbors of every sample: the waist of the pipeline."""

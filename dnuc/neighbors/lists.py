@@ -1,0 +1,63 @@
+"""The waist of the pipeline: each sample's k nearest neighbors, as (N, k) indices and distances."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dnuc.errors import DnucError
+
+
+@dataclass(frozen=True)
+class Neighbors:
+    """Every sample's k nearest other samples.
+
+    Rows are in the samples' fixed order; a row is sorted by (distance, index), a total order, so equal
+    distances never make the result ambiguous. The sample itself is excluded by index, not by distance:
+    an exact duplicate is a neighbor at distance 0.
+
+    Attributes
+    ----------
+    index : (N, k) int64
+        Positions of the neighbors.
+    distance : (N, k) float64
+        Euclidean distances (not squared), sums of squared differences accumulated in float64.
+    redone : int
+        Rows whose neighbors the fast filter could not certify and a more precise tier had to redo.
+    """
+
+    index: np.ndarray  # (N, k)
+    distance: np.ndarray  # (N, k)
+    redone: int = 0
+
+    def __post_init__(self) -> None:
+        if self.index.ndim != 2 or self.index.shape != self.distance.shape:
+            raise DnucError(
+                f"neighbors: index has shape {self.index.shape} and distance {self.distance.shape}; "
+                "both must be (samples, k)"
+            )
+
+    @property
+    def n_samples(self) -> int:
+        """N, the number of samples."""
+        return self.index.shape[0]
+
+    @property
+    def k(self) -> int:
+        """Neighbors stored for each sample."""
+        return self.index.shape[1]
+
+    @property
+    def duplicates(self) -> int:
+        """Samples with another sample at distance 0."""
+        return int(np.count_nonzero(self.distance[:, 0] == 0))
+
+    def nearest(self, k: int) -> Neighbors:
+        """The first k columns; an error if fewer are stored."""
+        if not 1 <= k <= self.k:
+            raise DnucError(
+                f"k = {k} neighbors asked for, {self.k} stored: k must be 1 .. {self.k}; "
+                "compute the neighbors again with a larger k"
+            )
+        return Neighbors(self.index[:, :k], self.distance[:, :k], self.redone)
