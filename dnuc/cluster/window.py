@@ -1,0 +1,90 @@
+"""Tasks through a bounded window of futures: the scheduler never holds more than the workers can soon take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import CancelledError
+from dataclasses import dataclass
+from typing import Any
+
+from distributed import Client, Future, KilledWorker, as_completed
+from distributed.comm import CommClosedError
+
+from dnuc.errors import ResourceError
+
+AHEAD = 2  # tasks a thread has at hand, so that it never waits for the client
+RETRIES = 2  # of a task that raised; a task whose worker died is rescheduled by Dask itself
+
+
+@dataclass(frozen=True)
+class Task:
+    """A function call to run on a worker. `context` stays here and comes back beside the result."""
+
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    context: Any = None
+    name: str = "task"
+
+
+def run_tasks(client: Client | None, tasks: Iterable[Task]) -> Iterator[tuple[Task, Any]]:
+    """Run tasks and yield each with its result, in order of completion; in this process without a client.
+
+    The iterable is advanced only when a worker will soon be free, so a task may be made with what earlier results
+    taught. Leaving the loop early cancels what is running.
+
+    Raises
+    ------
+    ResourceError
+        If workers die repeatedly under a task, or the scheduler is lost; exceptions of a task are raised as they are.
+    """
+    if client is None:
+        for task in tasks:
+            yield task, task.function(*task.args)
+        return
+    waiting = iter(tasks)
+    running: dict[Future, Task] = {}
+    completed = as_completed()
+
+    def refill() -> None:
+        room = AHEAD * max(1, sum(client.nthreads().values())) - len(running)
+        for _ in range(room):
+            task = next(waiting, None)
+            if task is None:
+                return
+            future = client.submit(task.function, *task.args, pure=False, retries=RETRIES, key=_key(task))
+            running[future] = task
+            completed.add(future)
+
+    try:
+        refill()
+        for future in completed:
+            task = running.pop(future)
+            result = _result(future, task)
+            future.release()
+            yield task, result
+            refill()
+    finally:
+        if running:
+            client.cancel(list(running), force=True, reason="the run was stopped")
+
+
+_counter = iter(range(2**63))
+
+
+def _key(task: Task) -> str:
+    return f"{task.name}-{next(_counter)}"
+
+
+def _result(future: Future, task: Task) -> Any:
+    try:
+        return future.result()
+    except KilledWorker as error:
+        raise ResourceError(
+            f"{task.name}: workers died {error.allowed_failures + 1} times while running it, most often because they "
+            "were out of memory: give workers more memory, or make blocks smaller (activations.block, neighbors.block)"
+        ) from None
+    except (CancelledError, CommClosedError, TimeoutError) as error:
+        raise ResourceError(
+            f"{task.name}: the connection to the Dask scheduler was lost ({type(error).__name__}). What is finished is "
+            "stored: start the same command again to go on"
+        ) from None

@@ -1,0 +1,102 @@
+"""Measures over stored neighbors: one task a layer, and one for the overlaps of all pairs of layers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from dnuc.errors import DnucError
+from dnuc.measures.dimension import two_nn
+from dnuc.measures.entropy import neighborhood_entropy
+from dnuc.measures.hubs import hubness, top_hubs
+from dnuc.measures.overlap import Overlap, data_overlap, label_overlap
+from dnuc.neighbors.lists import Neighbors
+from dnuc.store import RunStore, stage_group
+
+
+def stored_neighbors(store: RunStore, model: str, layer: str) -> Neighbors:
+    """The neighbors of one layer of a run."""
+    group = stage_group(model, layer, "neighbors")
+    return Neighbors(
+        store.read(group, "neighbor_index"),
+        store.read(group, "neighbor_distance"),
+        int(store.attributes(group).get("redone", 0)),
+    )
+
+
+def measure_layer(store: RunStore, model: str, position: int, settings: Mapping[str, Any]) -> None:
+    """Compute and store every measure of a model's `position`-th layer.
+
+    `settings`: overlap_k, fraction, top_hubs, seed.
+    """
+    layers = [entry["name"] for entry in store.layers(model)]
+    group = stage_group(model, layers[position], "measures")
+    neighbors = stored_neighbors(store, model, layers[position])
+    ks = list(settings["overlap_k"])
+    arrays, values = _overlaps(store, model, layers, position, neighbors, ks)
+    arrays["occurrence"] = hubness(neighbors, ks[0])
+    hubs = top_hubs(neighbors, ks[0], settings["top_hubs"])
+    values |= {
+        "hub_sample": hubs.sample.tolist(),
+        "hub_occurrence": hubs.occurrence.tolist(),
+        "hub_coverage": hubs.coverage,
+        "duplicates": neighbors.duplicates,
+        "overlap_k": ks,
+    }
+    values |= _dimension(neighbors, settings["fraction"])
+    entropy = store.read("samples", "entropy")
+    if not np.isnan(entropy).any():
+        found = neighborhood_entropy(neighbors, entropy, ks[0], seed=settings["seed"])
+        arrays["neighborhood_entropy"] = found.per_sample
+        values |= {
+            "neighborhood_entropy": found.mean,
+            "neighborhood_entropy_error": found.error,
+            "shuffled_entropy": found.shuffled,
+            "shuffled_entropy_error": found.shuffled_error,
+        }
+    store.save(group, arrays)
+    store.finish(group, **values)
+
+
+def _dimension(neighbors: Neighbors, fraction: float) -> dict[str, Any]:
+    """TwoNN, or why there is none: a layer of duplicates must not stop a run over a hundred layers."""
+    try:
+        found = two_nn(neighbors, fraction)
+    except DnucError as error:
+        return {"intrinsic_dimension": None, "intrinsic_dimension_error": None, "dimension_note": str(error)}
+    return {
+        "intrinsic_dimension": found.value,
+        "intrinsic_dimension_error": found.error,
+        "dimension_scale": found.scale,
+        "dimension_fraction": fraction,
+        "dimension_dropped": found.dropped,
+    }
+
+
+def _overlaps(
+    store: RunStore, model: str, layers: list[str], position: int, neighbors: Neighbors, ks: list[int]
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    label, macro = store.read("samples", "label"), store.read("samples", "macro")
+    found: dict[str, list[Overlap]] = {"label_overlap": [label_overlap(neighbors, label, k) for k in ks]}
+    if (macro >= 0).any():
+        found["macro_overlap"] = [label_overlap(neighbors, macro, k) for k in ks]
+    others = {"input_overlap": 0, "output_overlap": len(layers) - 1, "next_overlap": position + 1}
+    for name, other in others.items():
+        if other < len(layers):
+            theirs = neighbors if other == position else stored_neighbors(store, model, layers[other])
+            found[name] = [data_overlap(neighbors, theirs, k) for k in ks]
+    arrays = {name: np.stack([o.per_sample for o in overlaps]) for name, overlaps in found.items()}
+    return arrays, {f"{name}_mean": [o.mean for o in overlaps] for name, overlaps in found.items()}
+
+
+def overlap_row(store: RunStore, model: str, position: int, ks: list[int]) -> np.ndarray:
+    """Mean overlaps (k, layers) of one layer with itself and every later layer of its model; 0 for earlier ones."""
+    layers = [entry["name"] for entry in store.layers(model)]
+    neighbors = stored_neighbors(store, model, layers[position])
+    row = np.zeros((len(ks), len(layers)))
+    for other in range(position, len(layers)):
+        theirs = neighbors if other == position else stored_neighbors(store, model, layers[other])
+        row[:, other] = [data_overlap(neighbors, theirs, k).mean for k in ks]
+    return row

@@ -1,0 +1,210 @@
+"""The graph of the search: tiles as tasks, their results merged as they come.
+
+Tiles of several layers share one window of futures, so that workers are busy also while a layer ends. A tile is made
+when a worker will soon be free and carries the radii known at that moment; what it returns is a few candidates a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, Literal
+
+import numpy as np
+from dask.array import Array as DaskArray
+from dask.utils import parse_bytes
+from distributed import Client
+
+from dnuc.cluster.window import Task, run_tasks
+from dnuc.errors import DnucError
+from dnuc.neighbors.blocks import Blocks, choose_rows
+from dnuc.neighbors.ledger import Ledger, MemoryLedger
+from dnuc.neighbors.lists import Neighbors
+from dnuc.neighbors.refine import merge_candidates
+from dnuc.neighbors.rows import Rows
+from dnuc.neighbors.tile import FLOAT32, FLOAT64, Found, Tier, TileResult, tile
+
+TIERS: dict[str, Tier] = {"auto": FLOAT32, "float32": FLOAT32, "float64": FLOAT64}
+Precision = Literal["auto", "float32", "float64"]
+DEFAULT_MEMORY = 2 * 2**30
+
+
+class Search:
+    """One array's search: the tiles still to run, and the lists they are merged into."""
+
+    def __init__(
+        self,
+        sources: list[Any],
+        k: int,
+        blocks: Blocks,
+        ledger: Ledger,
+        *,
+        precision: Precision = "auto",
+        device: str = "cpu",
+        label: str = "x",
+    ) -> None:
+        """`sources` has one entry a block (a piece of the array, or its future), or one entry for the whole array."""
+        self.k, self.blocks, self.ledger, self.label = k, blocks, ledger, label
+        self._sources, self._settings = sources, (k, TIERS[precision], device)
+        self._radius = np.full(blocks.n, np.inf)
+        self.redone = 0
+        done = ledger.done()
+        if done.any():
+            for block in range(blocks.count):
+                self._radius[blocks.span(block)] = ledger.read(blocks.span(block))[1][:, -1]
+        self.left = [pair for pair in blocks.pairs() if not done[blocks.position(*pair)]]
+
+    def tasks(self) -> Iterator[Task]:
+        """The tiles that are not merged yet, each with the radii of the moment it is asked for."""
+        for i, j in self.left:
+            yield Task(
+                _tile_task,
+                (
+                    *self._rows(i),
+                    *self._rows(j),
+                    self._radius[self.blocks.span(i)],
+                    self._radius[self.blocks.span(j)],
+                    *self._settings,
+                    self.label,
+                ),
+                context=(self, i, j),
+                name=f"tile-{self.label}-{i}-{j}",
+            )
+
+    def _rows(self, block: int) -> tuple[Any, slice, bool]:
+        span = self.blocks.span(block)
+        if len(self._sources) == 1:
+            return self._sources[0], span, True
+        return self._sources[block], span, False
+
+    def absorb(self, i: int, j: int, result: TileResult) -> None:
+        """Merge what a tile found, store it, and note that the tile is done."""
+        self._merge(i, result.left)
+        if i != j:
+            self._merge(j, result.right)
+        self.redone += result.redone
+        self.ledger.mark(self.blocks.position(i, j))
+
+    def _merge(self, block: int, found: Found) -> None:
+        if len(found.row) == 0:
+            return
+        span = self.blocks.span(block)
+        index, distance = (np.array(a) for a in self.ledger.read(span))
+        merge_candidates(index, distance, found.row, found.index, found.distance)
+        self.ledger.write(span, index, distance)
+        self._radius[span] = distance[:, -1]
+
+
+def _tile_task(
+    left: Any, span_left: slice, whole_left: bool, right: Any, span_right: slice, whole_right: bool,
+    radius_left: np.ndarray, radius_right: np.ndarray, k: int, tier: Tier, device: str, label: str,
+) -> TileResult:  # fmt: skip
+    """One tile on a worker. A source is the whole array, or the block's own piece of it."""
+    rows = [
+        Rows(source if whole else _Piece(source, span), span.start, span.stop, label)
+        for source, span, whole in ((left, span_left, whole_left), (right, span_right, whole_right))
+    ]
+    return tile(rows[0], rows[1], radius_left, radius_right, k, tier, device)
+
+
+class _Piece:
+    """Some rows of an array that answer to the positions they have in the whole."""
+
+    def __init__(self, values: np.ndarray, span: slice) -> None:
+        self._values, self._first = values, span.start
+        self.shape = values.shape
+
+    def __getitem__(self, key: tuple[slice, slice]) -> np.ndarray:
+        rows, features = key
+        return self._values[rows.start - self._first : rows.stop - self._first, features]
+
+
+def run_searches(searches: Iterable[Search], client: Client | None = None) -> Iterator[tuple[Search, int, int]]:
+    """Run every tile of every search, yielding (search, i, j) after each is merged."""
+    tasks = (task for search in searches for task in search.tasks())
+    for task, result in run_tasks(client, tasks):
+        search, i, j = task.context
+        search.absorb(i, j, result)
+        yield search, i, j
+
+
+def nearest_neighbors(
+    x: Any,
+    k: int,
+    *,
+    precision: Precision = "auto",
+    memory_limit: int | str | None = None,
+    device: str | None = None,
+    client: Client | None = None,
+) -> Neighbors:
+    """Every sample's k nearest other samples in Euclidean distance: exact, whatever the settings.
+
+    The result equals float64 brute force under the total order (distance, index), bit for bit the same for any
+    block size, number of workers and precision.
+
+    Parameters
+    ----------
+    x : (N, D) array
+        NumPy array, Zarr array or Dask array. A Zarr array is read block by block, so N x D need not fit in memory.
+    k : int
+        Neighbors of each sample, 1 .. N - 1. The sample itself is excluded by its position.
+    precision : {"auto", "float32", "float64"}
+        Arithmetic of the filter that discards far pairs; it changes the time, never the result.
+    memory_limit : int or str, optional
+        Bytes that one tile may use, e.g. "4GB" (default 2 GiB).
+    device : str, optional
+        Where products are computed: "cpu" (default), "cuda" or another torch device.
+    client : distributed.Client, optional
+        Run the tiles on this Dask cluster; in this process when absent.
+
+    Returns
+    -------
+    Neighbors
+        index (N, k) int64, distance (N, k) float64.
+
+    Raises
+    ------
+    DnucError
+        If x is not a 2-D array, k is not in 1 .. N - 1, or x has NaN or infinite values (the samples are named).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> nearest_neighbors(np.array([[0.0], [1.0], [3.0]]), k=1).index.ravel()
+    array([1, 0, 1])
+    """
+    if not hasattr(x, "shape"):
+        x = np.asarray(x)
+    check_search(x.shape, k)
+    if precision not in TIERS:
+        raise DnucError(f"precision = {precision!r}: must be one of {', '.join(map(repr, TIERS))}")
+    memory = parse_bytes(memory_limit) if memory_limit is not None else DEFAULT_MEMORY
+    n, features = x.shape
+    blocks = Blocks(n, choose_rows(n, features, memory))
+    ledger = MemoryLedger(blocks, k)
+    search = Search(_sources(x, blocks, client), k, blocks, ledger, precision=precision, device=device or "cpu")
+    for _ in run_searches([search], client):
+        pass
+    return ledger.neighbors(search.redone)
+
+
+def check_search(shape: tuple[int, ...], k: int, label: str = "x") -> None:
+    """Refuse what has no answer: an array that is not (N, D), or k outside 1 .. N - 1."""
+    if len(shape) != 2 or shape[1] == 0:
+        raise DnucError(f"{label} has shape {shape}; it must be (samples, features) with at least one feature")
+    if not 1 <= k < shape[0]:
+        raise DnucError(
+            f"k = {k} neighbors asked for among N = {shape[0]} samples of {label}: "
+            f"k must be 1 .. {max(shape[0] - 1, 0)}, for a sample is not its own neighbor"
+        )
+
+
+def _sources(x: Any, blocks: Blocks, client: Client | None) -> list[Any]:
+    """What tasks read from: the array itself, or its row blocks spread over the workers."""
+    if client is None:
+        return [x]
+    if isinstance(x, DaskArray):
+        parts = x.rechunk({0: blocks.rows, 1: -1}).to_delayed().ravel()
+        return client.compute(list(parts))
+    if isinstance(x, np.ndarray):
+        return client.scatter([x[blocks.span(b)] for b in range(blocks.count)])
+    return [x]

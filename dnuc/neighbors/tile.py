@@ -1,0 +1,276 @@
+"""One tile: the exact neighbors that two row blocks find in each other.
+
+The tile accumulates products of shifted rows over feature chunks (output-stationary), discards every pair that a
+rigorous error bound excludes, and computes the distances of what is left by direct differences in float64. The
+filter decides only how much work is left to do, never what comes out.
+
+**The bound.** Both blocks are shifted by one vector c, which changes no distance. Let x' be a shifted row rounded to
+the working precision with unit roundoff u, m = |x'| its norm, G the computed product of two rows.
+
+1. Rounding the input moves a row by at most u' m, u' = u (1 + 2^-10), so with e = u' (m_x + m_y) the distance d of
+   the rows and d' of the rounded rows differ by at most e.
+2. A product over n features has |G - x'.y'| <= gamma_n m_x m_y with gamma_n = n u / (1 - n u), in whatever order it
+   is summed (Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., Sec. 3.1, and Cauchy-Schwarz). Here n is
+   the panel length, for panels are accumulated in float64; the float64 sums add at most (D + 16) 2^-52 relative.
+3. A product that underflows is wrong by at most the smallest normal number, D times.
+
+Hence d >= sqrt(max(0, m_x^2 + m_y^2 - 2 G - s)) - e with s = 2 gamma m_x m_y + epsilon (m_x^2 + m_y^2) + eta, and a
+pair is discarded only if this exceeds the radius within which its row still looks for neighbors.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numba import njit
+
+from dnuc.errors import DataError
+from dnuc.neighbors.blocks import CHUNK, PANEL, panels
+from dnuc.neighbors.refine import LANES, add_squared_differences, lane_distances
+from dnuc.neighbors.rows import Rows, read_ahead
+
+PAIRS_AT_ONCE = 2**20  # pairs refined together: bounds the memory of a tile full of ties
+
+
+@dataclass(frozen=True)
+class Tier:
+    """A working precision of the filter."""
+
+    name: str
+    dtype: torch.dtype
+    roundoff: float  # u
+    smallest: float  # smallest normal number
+
+
+FLOAT32 = Tier("float32", torch.float32, 2.0**-24, 2.0**-126)
+FLOAT64 = Tier("float64", torch.float64, 2.0**-53, 2.0**-1022)
+
+
+@dataclass(frozen=True)
+class Found:
+    """Candidates for the rows of one block: row (within the block), neighbor (global position), exact distance."""
+
+    row: np.ndarray  # (P,) int64
+    index: np.ndarray  # (P,) int64
+    distance: np.ndarray  # (P,) float64
+
+
+@dataclass(frozen=True)
+class TileResult:
+    """What a tile found for the rows of both its blocks, and how many rows a higher tier had to redo."""
+
+    left: Found
+    right: Found
+    redone: int = 0
+
+
+def tile(
+    left: Rows,
+    right: Rows,
+    radius_left: np.ndarray,
+    radius_right: np.ndarray,
+    k: int,
+    tier: Tier = FLOAT32,
+    device: str = "cpu",
+) -> TileResult:
+    """The candidates among the k nearest that blocks `left` and `right` find in each other.
+
+    Parameters
+    ----------
+    left, right : Rows
+        Two blocks of one array; the same block for a diagonal tile.
+    radius_left, radius_right : (R,), (C,) float64
+        Each row's distance of its k-th best neighbor so far (infinity if it has fewer): farther pairs are useless.
+    k : int
+        Neighbors wanted.
+    tier, device : Tier, str
+        Where and how precisely the filter multiplies; the result does not depend on it.
+
+    Raises
+    ------
+    DataError
+        NaN or infinite values, or values whose squared distances overflow float64.
+    """
+    same = left.start == right.start
+    product, norm_left, norm_right = _products(left, right, tier, device)
+    if not np.isfinite(product).all():
+        if tier is FLOAT64:
+            raise DataError(f"{left.label}: values so large that squared distances overflow float64; rescale the layer")
+        again = tile(left, right, radius_left, radius_right, k, FLOAT64, device)
+        return TileResult(again.left, again.right, left.count + (0 if same else right.count))
+    bound = _Bound(tier, min(PANEL, left.features), left.features)
+    if same:
+        np.fill_diagonal(product, -np.inf)  # no sample is its own neighbor
+    radius_left = _shrink(radius_left, product, norm_left, norm_right, k, bound)
+    radius_right = radius_left if same else _shrink(radius_right, product.T, norm_right, norm_left, k, bound)
+    rows, cols = _select(product, norm_left, norm_right, radius_left, radius_right, bound, same)
+    del product
+    distance = exact_distances(left, right, rows, cols)
+    near = distance <= radius_left[rows]
+    near_too = distance <= radius_right[cols]
+    if same:
+        both = (np.r_[rows[near], cols[near_too]], np.r_[cols[near], rows[near_too]])
+        found = Found(both[0], both[1] + left.start, np.r_[distance[near], distance[near_too]])
+        return TileResult(_best(found, k, left.count), _best(found, 0, 0))
+    return TileResult(
+        _best(Found(rows[near], cols[near] + right.start, distance[near]), k, left.count),
+        _best(Found(cols[near_too], rows[near_too] + left.start, distance[near_too]), k, right.count),
+    )
+
+
+def _products(left: Rows, right: Rows, tier: Tier, device: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Products (R, C) of the shifted rows, and their squared norms in float64, streamed over the features."""
+    same = left.start == right.start
+    several = left.features > PANEL
+    product = torch.zeros(left.count, right.count, dtype=torch.float64 if several else tier.dtype, device=device)
+    norms = [np.zeros(left.count), np.zeros(right.count)]
+    blocks = (left,) if same else (left, right)
+    for _, values in read_ahead(blocks, panels(0, left.features, CHUNK)):
+        shift = np.mean([v.mean(axis=0, dtype=np.float64) for v in values], axis=0).astype(values[0].dtype)
+        shifted = [torch.from_numpy(v - shift).to(device, tier.dtype) for v in values]
+        for norm, rows in zip(norms, shifted, strict=False):
+            for part in panels(0, rows.shape[0], 256):
+                norm[part] += rows[part].double().square().sum(dim=1).cpu().numpy()
+        for panel in panels(0, shifted[0].shape[1], PANEL):
+            piece = shifted[0][:, panel] @ shifted[-1][:, panel].T
+            product = product.add_(piece) if several else piece
+    return product.cpu().numpy(), norms[0], norms[0] if same else norms[1]
+
+
+@dataclass(frozen=True)
+class _Bound:
+    """The constants of the error bound (see the module's text)."""
+
+    tier: Tier
+    length: int  # features summed in the working precision
+    features: int  # D
+
+    @property
+    def rounding(self) -> float:  # u'
+        return self.tier.roundoff * (1 + 2.0**-10)
+
+    @property
+    def gamma(self) -> float:
+        n_u = self.length * self.tier.roundoff
+        return n_u / (1 - n_u)
+
+    @property
+    def epsilon(self) -> float:
+        return (self.features + 16) * 2.0**-51
+
+    @property
+    def eta(self) -> float:
+        return 4 * self.features * self.tier.smallest
+
+
+def _shrink(
+    radius: np.ndarray, product: np.ndarray, norm: np.ndarray, other: np.ndarray, k: int, bound: _Bound
+) -> np.ndarray:
+    """The radii; where fewer than k neighbors are known, the k-th smallest upper bound of a distance in the tile."""
+    unknown = np.flatnonzero(np.isinf(radius))
+    if len(unknown) == 0 or k >= product.shape[1]:
+        return radius
+    radius = radius.copy()
+    root, root_other = np.sqrt(norm), np.sqrt(other)
+    for part in panels(0, len(unknown), 512):
+        r = unknown[part]
+        upper = norm[r, None] + other[None, :]
+        upper *= 1 + bound.epsilon
+        upper += 2 * bound.gamma * np.multiply.outer(root[r], root_other)
+        upper -= 2.0 * product[r]
+        upper += bound.eta
+        np.sqrt(upper, out=upper)
+        upper += bound.rounding * (root[r, None] + root_other[None, :])
+        radius[r] = np.partition(upper, k - 1, axis=1)[:, k - 1] * (1 + 2.0**-50)
+    return radius
+
+
+def _select(
+    product: np.ndarray,
+    norm_left: np.ndarray,
+    norm_right: np.ndarray,
+    radius_left: np.ndarray,
+    radius_right: np.ndarray,
+    bound: _Bound,
+    same: bool,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The pairs that the bound cannot discard, for the sake of either row, sorted by row."""
+    left = _thresholds(norm_left, radius_left, bound)
+    right = _thresholds(norm_right, radius_right, bound)
+    counts = np.zeros(len(norm_left), dtype=np.int64)
+    _count_pairs(product, *left, *right, same, counts)
+    ends = np.cumsum(counts)
+    rows = np.empty(ends[-1], dtype=np.int64)
+    cols = np.empty(ends[-1], dtype=np.int64)
+    _list_pairs(product, *left, *right, same, ends - counts, rows, cols)
+    return rows, cols
+
+
+def _thresholds(norm: np.ndarray, radius: np.ndarray, bound: _Bound) -> tuple[np.ndarray, ...]:
+    """The test d_lower <= radius of row x and column y as q_y - 2 G - a_x m_y <= t_x.
+
+    From (1 - eps)(m_x^2 + m_y^2) - 2 G - 2 gamma m_x m_y - eta <= (p_x + u' m_y)^2 with p_x = radius + u' m_x.
+    """
+    root = np.sqrt(norm)
+    u = bound.rounding
+    reach = np.where(np.isinf(radius), 0.0, radius) + u * root
+    slope = 2 * bound.gamma * root + 2 * u * reach
+    limit = reach**2 * (1 + bound.epsilon) - norm * (1 - bound.epsilon) + bound.eta
+    limit[np.isinf(radius)] = np.inf
+    weight = norm * (1 - bound.epsilon - u**2)
+    return root, slope, limit, weight
+
+
+@njit(cache=True, nogil=True)
+def _wanted(g, a, b, root_l, slope_l, limit_l, weight_l, root_r, slope_r, limit_r, weight_r):
+    for_left = weight_r[b] - g - slope_l[a] * root_r[b] <= limit_l[a]
+    for_right = weight_l[a] - g - slope_r[b] * root_l[a] <= limit_r[b]
+    return for_left | for_right
+
+
+@njit(cache=True, nogil=True)
+def _count_pairs(product, root_l, slope_l, limit_l, weight_l, root_r, slope_r, limit_r, weight_r, same, counts):
+    for a in range(product.shape[0]):
+        count = 0
+        for b in range(a + 1 if same else 0, product.shape[1]):
+            g = 2.0 * np.float64(product[a, b])
+            count += _wanted(g, a, b, root_l, slope_l, limit_l, weight_l, root_r, slope_r, limit_r, weight_r)
+        counts[a] = count
+
+
+@njit(cache=True, nogil=True)
+def _list_pairs(
+    product, root_l, slope_l, limit_l, weight_l, root_r, slope_r, limit_r, weight_r, same, starts, rows, cols
+):
+    for a in range(product.shape[0]):
+        place = starts[a]
+        for b in range(a + 1 if same else 0, product.shape[1]):
+            g = 2.0 * np.float64(product[a, b])
+            if _wanted(g, a, b, root_l, slope_l, limit_l, weight_l, root_r, slope_r, limit_r, weight_r):
+                rows[place] = a
+                cols[place] = b
+                place += 1
+
+
+def exact_distances(left: Rows, right: Rows, rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
+    """Euclidean distances (P,) of the pairs (rows[p] of left, cols[p] of right), float64 direct sums."""
+    distance = np.empty(len(rows))
+    blocks = (left,) if left.start == right.start else (left, right)
+    for batch in panels(0, len(rows), PAIRS_AT_ONCE):
+        lanes = np.zeros((batch.stop - batch.start, LANES))
+        for _, values in read_ahead(blocks, panels(0, left.features, CHUNK)):
+            add_squared_differences(values[0], values[-1], rows[batch], cols[batch], lanes)
+        distance[batch] = lane_distances(lanes)
+    return distance
+
+
+def _best(found: Found, k: int, count: int) -> Found:
+    """Each row's k best candidates by (distance, index): no more than these travel to the merge."""
+    order = np.lexsort((found.index, found.distance, found.row))
+    row = found.row[order]
+    first = np.searchsorted(row, np.arange(count))
+    rank = np.arange(len(row)) - first[row] if count else np.zeros(0, dtype=np.int64)
+    kept = order[rank < k] if count else order[:0]
+    return Found(found.row[kept], found.index[kept], found.distance[kept])

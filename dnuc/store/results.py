@@ -1,0 +1,153 @@
+"""What a run found, for reading: the table of layers, the samples, and every stored array by its name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from dnuc.errors import LayerError, closest
+from dnuc.job import Job, read_job
+from dnuc.store.run import RunStore, stage_group
+
+# scalar results that become columns of the layer table, by the stage that records them
+_COLUMNS = {
+    "activations": ("seconds",),
+    "neighbors": ("seconds", "redone"),
+    "measures": (
+        "intrinsic_dimension",
+        "intrinsic_dimension_error",
+        "dimension_scale",
+        "duplicates",
+        "hub_coverage",
+        "neighborhood_entropy",
+        "neighborhood_entropy_error",
+        "shuffled_entropy",
+        "shuffled_entropy_error",
+    ),
+    "landscape": ("n_peaks", "core_share", "ari_class", "ami_class", "ari_macro", "ami_macro"),
+}
+_OVERLAPS = ("label_overlap", "macro_overlap", "input_overlap", "output_overlap", "next_overlap")
+
+
+class Results:
+    """A finished or unfinished run, opened for reading. What is not computed yet is absent or NaN."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.store = RunStore.open(path)
+        self.path = self.store.path
+
+    def __repr__(self) -> str:
+        layers = self.layers
+        return f"{type(self).__name__}({str(self.path)!r}: {layers['model'].nunique()} models, {len(layers)} layers)"
+
+    @property
+    def job(self) -> Job:
+        """The job as it was resolved when the run started."""
+        return read_job(self.path / "job.toml")
+
+    @property
+    def samples(self) -> pd.DataFrame:
+        """A row a sample, in the fixed order: id, label, class_name, macro, macro_name, entropy (bit), hash."""
+        attributes = self.store.attributes("samples")
+        table = pd.DataFrame({n: self.store.read("samples", n) for n in ("id", "label", "macro", "entropy", "hash")})
+        names = np.array([*attributes["label_names"], ""], dtype=object)
+        macros = np.array([*attributes["macro_names"], ""], dtype=object)  # -1 is the last: no name
+        table.insert(2, "class_name", names[table["label"]])
+        table.insert(4, "macro_name", macros[table["macro"]])
+        return table
+
+    @property
+    def label_names(self) -> list[str]:
+        """Readable class names; a label is a position in this list."""
+        return list(self.store.attributes("samples")["label_names"])
+
+    @property
+    def macro_names(self) -> list[str]:
+        """Macro class names; may be empty."""
+        return list(self.store.attributes("samples")["macro_names"])
+
+    @property
+    def models(self) -> list[str]:
+        """Model names in the job's order."""
+        return self.store.models()
+
+    @property
+    def layers(self) -> pd.DataFrame:
+        """A row a model and layer, in order: where the layer is, its number of features D, and every measure.
+
+        Overlaps are means over the samples at the job's first k; those at other k are in columns such as
+        label_overlap_k10. Columns seconds_* tell what each stage took.
+        """
+        rows = []
+        for model, layer in self.store.each_layer():
+            row: dict[str, Any] = {"model": model, "layer": layer["name"]}
+            row |= {key: layer[key] for key in ("module", "depth", "relative_depth", "features")}
+            for stage, columns in _COLUMNS.items():
+                group = stage_group(model, layer["name"], stage)
+                complete = self.store.is_complete(group)
+                attributes = self.store.attributes(group) if complete else {}
+                for column in columns:
+                    name = f"seconds_{stage}" if column == "seconds" else column
+                    row[name] = attributes.get(column, float("nan"))
+                if stage == "measures":
+                    row |= _overlap_columns(attributes)
+            rows.append(row)
+        table = pd.DataFrame(rows)
+        numbers = [c for c in table.columns if c not in ("model", "layer", "module")]
+        table[numbers] = table[numbers].apply(pd.to_numeric)
+        return table
+
+    def find(self, layer: str, model: str | None = None) -> tuple[str, str]:
+        """(model, layer) of a layer name; the model may be left out where only one has such a layer.
+
+        A name may also be "model/layer". Unknown names raise LayerError with the closest ones.
+        """
+        if model is None and "/" in layer:
+            model, layer = layer.split("/", 1)
+        pairs = [(m, entry["name"]) for m, entry in self.store.each_layer()]
+        found = [p for p in pairs if p[1] == layer and model in (None, p[0])]
+        if not found:
+            names = [p[1] for p in pairs if model in (None, p[0])] or [f"{m}/{n}" for m, n in pairs]
+            raise LayerError(f"run {self.path} has no layer {layer!r} of model {model!r}; {closest(layer, names)}")
+        if len(found) > 1:
+            raise LayerError(
+                f"several models have a layer {layer!r}: {', '.join(m for m, _ in found)}; name the model too"
+            )
+        return found[0]
+
+    def array(self, stage: str, name: str, layer: str, model: str | None = None) -> np.ndarray:
+        """One stored array of a layer, e.g. array("measures", "label_overlap", "fc"): names as in store/schema.py."""
+        return self.store.read(stage_group(*self.find(layer, model), stage), name)
+
+    def attributes(self, stage: str, layer: str, model: str | None = None) -> dict[str, Any]:
+        """The scalar results of a stage of a layer."""
+        return self.store.attributes(stage_group(*self.find(layer, model), stage))
+
+    def has(self, stage: str, layer: str, model: str | None = None) -> bool:
+        """Whether a stage of a layer is complete."""
+        return self.store.is_complete(stage_group(*self.find(layer, model), stage))
+
+    def overlap_matrix(self, model: str) -> np.ndarray:
+        """Mean overlaps of all pairs of layers of a model, (overlap_k, layers, layers), symmetric, 1 on the diagonal."""
+        return self.store.read(f"models/{model}/overlaps", "layer_overlap")
+
+    def dataset(self, layer: str, model: str | None = None) -> xr.Dataset:
+        """Everything stored about a layer as one lazy xarray Dataset with named dimensions."""
+        found = self.find(layer, model)
+        groups = [stage_group(*found, s) for s in ("activations", "neighbors", "measures", "landscape")]
+        return self.store.dataset(*[g for g in groups if self.store.exists(g)])
+
+
+def _overlap_columns(attributes: dict[str, Any]) -> dict[str, float]:
+    """One column an overlap and k: the first k has the plain name."""
+    columns: dict[str, float] = {}
+    for name in _OVERLAPS:
+        means = attributes.get(f"{name}_mean", [float("nan")])
+        columns[name] = means[0]
+        for k, mean in zip(attributes.get("overlap_k", [])[1:], means[1:], strict=False):
+            columns[f"{name}_k{k}"] = mean
+    return columns

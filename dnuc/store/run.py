@@ -1,0 +1,235 @@
+"""A run directory: one Zarr group with everything a job computed, and the markers that make it resumable.
+
+A stage's group carries the hash of everything it depends on and a completion marker that is written last. A group
+with another hash is of another job: it is dropped and made anew. A group with the right hash but no marker was
+interrupted: what it holds is kept and finished.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+import zarr
+
+from dnuc._version import __version__
+from dnuc.errors import StoreError
+from dnuc.store import arrays
+from dnuc.store.arrays import DamagedError, StoredArray
+from dnuc.store.schema import STAGES
+
+FORMAT = 1  # of the store; a change makes older runs unreadable and is told as such
+
+
+def digest(*parts: Any) -> str:
+    """A short hash of JSON-like values: what a stage depends on.
+
+    >>> digest({"k": 30}) == digest({"k": 30}), digest({"k": 30}) == digest({"k": 31})
+    (True, False)
+    """
+    text = json.dumps(parts, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class RunStore:
+    """The door to one run directory. Small to pickle: only the path travels."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path).resolve()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (RunStore, (str(self.path),))
+
+    def __repr__(self) -> str:
+        return f"RunStore({str(self.path)!r})"
+
+    @classmethod
+    def create(cls, path: str | Path) -> RunStore:
+        """Open a run directory, making it if it is not there. A directory with other content is refused."""
+        store = cls(path)
+        if store.path.exists() and not (store.path / "zarr.json").is_file() and any(store.path.iterdir()):
+            raise StoreError(
+                f"{store.path} exists, is not empty and is not a dnuc run: give another directory with --out"
+            )
+        store.path.mkdir(parents=True, exist_ok=True)
+        if not (store.path / "zarr.json").is_file():
+            zarr.create_group(str(store.path), attributes={"dnuc_format": FORMAT, "dnuc_version": __version__})
+        return cls.open(path)
+
+    @classmethod
+    def open(cls, path: str | Path) -> RunStore:
+        """Open an existing run directory."""
+        store = cls(path)
+        if not (store.path / "zarr.json").is_file():
+            raise StoreError(f"{store.path} is not a dnuc run directory (it has no zarr.json): run a job first")
+        found = store.attributes("").get("dnuc_format")
+        if found != FORMAT:
+            raise StoreError(
+                f"{store.path} has store format {found}, this dnuc {__version__} reads format {FORMAT}: "
+                "use the dnuc version that wrote it, or run the job again in another directory"
+            )
+        return store
+
+    # --- groups -----------------------------------------------------------------------------------------------
+
+    def exists(self, group: str) -> bool:
+        """Whether the group is there, complete or not."""
+        return (self.path / group / "zarr.json").is_file()
+
+    def attributes(self, group: str) -> dict[str, Any]:
+        """What is recorded about a group: scalar results, names, its hash."""
+        return dict(zarr.open_group(str(self.path), path=group, mode="r", use_consolidated=False).attrs)
+
+    def describe(self, group: str, **attributes: Any) -> None:
+        """Record values about a group, which is made if need be. Only one process may do so at a time."""
+        zarr.open_group(str(self.path), path=group, mode="a", use_consolidated=False).attrs.update(attributes)
+
+    def is_complete(self, group: str, digest: str | None = None) -> bool:
+        """Whether a stage is finished (and, with a digest, depends on just that)."""
+        if not self.exists(group):
+            return False
+        attributes = self.attributes(group)
+        return bool(attributes.get("complete")) and (digest is None or attributes.get("digest") == digest)
+
+    def begin(self, group: str, digest: str) -> bool:
+        """Prepare a stage's group; True if unfinished work of the same digest is there to go on with."""
+        if self.exists(group):
+            if self.attributes(group).get("digest") == digest:
+                self.describe(group, complete=False)
+                return True
+            self.drop(group)
+        self.describe(group, digest=digest, complete=False)
+        return False
+
+    def finish(self, group: str, **attributes: Any) -> None:
+        """Write the completion marker, last; `attributes` are scalar results stored beside it."""
+        self.describe(group, **attributes, complete=True)
+        self.consolidate(group)
+
+    def drop(self, group: str) -> None:
+        """Delete a group and all that is in it."""
+        shutil.rmtree(self.path / group, ignore_errors=True)
+
+    def consolidate(self, group: str = "") -> None:
+        """Gather the metadata in one place, as xarray.open_zarr expects."""
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Consolidated metadata", category=UserWarning)
+            zarr.consolidate_metadata(str(self.path), path=group or None)
+
+    # --- arrays -----------------------------------------------------------------------------------------------
+
+    def declare(
+        self,
+        group: str,
+        name: str,
+        shape: tuple[int, ...],
+        chunks: tuple[int, ...] | None = None,
+        dtype: str | None = None,
+    ) -> None:
+        """An empty array as the schema declares it, unless it is already there."""
+        if (self.path / group / name / "zarr.json").is_file():
+            return
+        parent = zarr.open_group(str(self.path), path=group, mode="a", use_consolidated=False)
+        arrays.create(parent, STAGES[group.rsplit("/", 1)[-1]][name], shape, chunks, dtype)
+
+    def save(self, group: str, values: Mapping[str, Any]) -> None:
+        """Write whole arrays by their declared names, replacing those of an interrupted attempt."""
+        for name, value in values.items():
+            content = np.asarray(value)
+            if (self.path / group / name).is_dir():
+                shutil.rmtree(self.path / group / name)
+            self.declare(group, name, content.shape)
+            if content.size:
+                self.write(group, name, (slice(None),) * content.ndim, content)
+
+    def write(self, group: str, name: str, key: Any, value: Any) -> None:
+        """Write a region, which must be whole chunks (and whole shards): two writers of one lose data."""
+        zarr.open_array(str(self.path), path=f"{group}/{name}", mode="r+")[key] = value
+
+    def array(self, group: str, name: str) -> StoredArray:
+        """An array by its address, to index or to send to a worker."""
+        if not (self.path / group / name / "zarr.json").is_file():
+            raise StoreError(f"run {self.path} has no array {group}/{name}: has the stage run?")
+        return StoredArray(str(self.path), group, name)
+
+    def read(self, group: str, name: str) -> np.ndarray:
+        """A whole array in memory; only for arrays whose size is a few values a sample."""
+        return self.array(group, name)[:]
+
+    def has(self, group: str, name: str) -> bool:
+        """Whether an array is stored."""
+        return (self.path / group / name / "zarr.json").is_file()
+
+    def flags(self, group: str, name: str) -> np.ndarray:
+        """A ledger of finished work as booleans. An unreadable entry counts as not finished."""
+        ledger = self.array(group, name)
+        done = np.zeros(ledger.shape, dtype=bool)
+        step = ledger.chunks[0]
+        for start in range(0, len(done), step):
+            try:
+                done[start : start + step] = ledger[start : start + step] == 1
+            except DamagedError:
+                continue
+        return done
+
+    def repair(self, error: DamagedError) -> str:
+        """Forget the damaged piece, so that the next run computes it anew; returns what will be done."""
+        if error.name == "activation":
+            rows = self.array(error.group, "activation").chunks[0]
+            first = self._first_damaged_row(error, rows)
+            self.write(error.group, "block_done", slice(first // rows, first // rows + 1), np.zeros(1, np.uint8))
+            self.describe(error.group, complete=False)
+            return f"samples {first} .. {first + rows - 1} of {error.group} will be extracted again"
+        self.drop(error.group)
+        return f"{error.group} will be computed again"
+
+    def _first_damaged_row(self, error: DamagedError, rows: int) -> int:
+        stored = self.array(error.group, error.name)
+        start = error.first[0] // rows * rows
+        for first in range(start, len(stored), rows):
+            try:
+                for f in range(0, stored.shape[1], stored.chunks[1]):
+                    stored[first : first + rows, f : f + stored.chunks[1]]
+            except DamagedError:
+                return first
+        return start
+
+    def dataset(self, *groups: str) -> xr.Dataset:
+        """The arrays of some groups as one lazy xarray Dataset with named dimensions."""
+        parts = [
+            xr.open_zarr(str(self.path), group=g, consolidated=False, drop_variables=["block_done", "tile_done"])
+            for g in groups
+        ]
+        return xr.merge(parts, combine_attrs="drop_conflicts", compat="no_conflicts", join="exact")
+
+    # --- layers -----------------------------------------------------------------------------------------------
+
+    def models(self) -> list[str]:
+        """Names of the models, in the job's order."""
+        return list(self.attributes("").get("models", []))
+
+    def layers(self, model: str) -> list[dict[str, Any]]:
+        """A model's layers in order: name, module, depth, relative_depth, features."""
+        return list(self.attributes(f"models/{model}").get("layers", []))
+
+    def each_layer(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """(model, layer) over the whole run."""
+        for model in self.models():
+            for layer in self.layers(model):
+                yield model, layer
+
+
+def stage_group(model: str, layer: str, stage: str) -> str:
+    """Where a stage of a layer is stored.
+
+    >>> stage_group("resnet", "layer4.2", "neighbors")
+    'models/resnet/layer4.2/neighbors'
+    """
+    return f"models/{model}/{layer}/{stage}"

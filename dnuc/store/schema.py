@@ -1,0 +1,102 @@
+"""Every stored array, declared once: name, dimensions, type, units and meaning.
+
+The same names appear in code, in the store, in tables, in figures and in the documentation. A run is one Zarr
+group; below it each *stage* of each layer has a group of its own, so that a stage can be dropped and made anew
+without touching another::
+
+    samples                                    the manifest
+    models/<model>/<layer>/activations         one row a sample
+    models/<model>/<layer>/neighbors           the waist
+    models/<model>/<layer>/measures            overlaps, hubs, entropy
+    models/<model>/<layer>/landscape           density, peaks, saddles
+    models/<model>/overlaps                    all pairs of layers
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Variable:
+    """One stored array."""
+
+    name: str
+    dims: tuple[str, ...]
+    dtype: str
+    meaning: str
+    units: str = ""
+    fill: float | int | bool | str | None = None  # what a chunk that was never written reads as
+    compress: bool = True
+
+    @property
+    def fill_value(self) -> float | int | bool | str:
+        """NaN for measured values, so that a lost chunk is seen and not taken for zeros."""
+        if self.fill is not None:
+            return self.fill
+        kind = np.dtype(self.dtype).kind if self.dtype != "str" else "T"
+        empty: dict[str, float | int | bool | str] = {"f": float("nan"), "i": -1, "u": 0, "b": False, "T": ""}
+        return empty[kind]
+
+
+def _group(*variables: Variable) -> dict[str, Variable]:
+    return {v.name: v for v in variables}
+
+
+SAMPLES = _group(
+    Variable("id", ("sample",), "str", "identity of the sample in its data source"),
+    Variable("label", ("sample",), "int64", "class, a position in the attribute label_names"),
+    Variable("macro", ("sample",), "int64", "macro class, a position in macro_names; -1 where it has none"),
+    Variable("entropy", ("sample",), "float64", "Shannon entropy of the pixel values, mean over channels", "bit"),
+    Variable("hash", ("sample",), "str", "content hash of the decoded image; empty without images"),
+)
+
+ACTIVATIONS = _group(
+    Variable("activation", ("sample", "feature"), "float32", "raw layer output, flattened", compress=False),
+    Variable("block_done", ("block",), "uint8", "1 once the block's samples are stored", fill=0, compress=False),
+)
+
+NEIGHBORS = _group(
+    Variable("neighbor_index", ("sample", "neighbor"), "int64", "nearest samples by (distance, index)"),
+    Variable("neighbor_distance", ("sample", "neighbor"), "float64", "their Euclidean distances", fill=float("inf")),
+    Variable("tile_done", ("tile",), "uint8", "1 once the block pair is merged", fill=0, compress=False),
+)
+
+MEASURES = _group(
+    Variable("label_overlap", ("overlap_k", "sample"), "float64", "share of the k neighbors with the sample's class"),
+    Variable("macro_overlap", ("overlap_k", "sample"), "float64", "the same for macro classes; NaN where it has none"),
+    Variable("input_overlap", ("overlap_k", "sample"), "float64", "share of neighbors common with the first layer"),
+    Variable("output_overlap", ("overlap_k", "sample"), "float64", "share of neighbors common with the last layer"),
+    Variable("next_overlap", ("overlap_k", "sample"), "float64", "share of neighbors common with the next layer"),
+    Variable("occurrence", ("sample",), "int64", "in how many neighborhoods the sample lies"),
+    Variable("neighborhood_entropy", ("sample",), "float64", "mean image entropy over the neighbors", "bit"),
+)
+
+LANDSCAPE = _group(
+    Variable("log_density", ("sample",), "float64", "natural logarithm of the probability density"),
+    Variable("log_density_error", ("sample",), "float64", "its standard error"),
+    Variable("peak", ("sample",), "int64", "density peak that the sample belongs to"),
+    Variable("core", ("sample",), "bool", "True above the highest saddle of its peak (not halo)"),
+    Variable("peak_center", ("peaks",), "int64", "sample at the top of the peak"),
+    Variable("peak_log_density", ("peaks",), "float64", "log density at the top"),
+    Variable("saddle_peak_a", ("saddle",), "int64", "first of the two peaks that touch"),
+    Variable("saddle_peak_b", ("saddle",), "int64", "second of the two peaks that touch"),
+    Variable("saddle_log_density", ("saddle",), "float64", "log density at the saddle"),
+    Variable("saddle_error", ("saddle",), "float64", "its standard error"),
+    Variable("saddle_sample", ("saddle",), "int64", "sample that is the saddle point"),
+)
+
+OVERLAPS = _group(
+    Variable("layer_overlap", ("overlap_k", "layer", "other_layer"), "float64", "mean overlap of all pairs of layers"),
+)
+
+STAGES: dict[str, dict[str, Variable]] = {
+    "samples": SAMPLES,
+    "activations": ACTIVATIONS,
+    "neighbors": NEIGHBORS,
+    "measures": MEASURES,
+    "landscape": LANDSCAPE,
+    "overlaps": OVERLAPS,
+}
