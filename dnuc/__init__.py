@@ -1,5 +1,98 @@
-"""How a trained network builds its concepts."""
+"""How a trained network builds its concepts: exact neighbors, intrinsic dimension and density peaks of every layer.
+
+The public names, in the order the data takes. They are imported when first used, so that `import dnuc` is quick.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from dnuc._version import __version__
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    from dnuc.landscape import (
+        Agreement,
+        Density,
+        Landscape,
+        Tree,
+        agreement,
+        dendrogram,
+        density_peaks,
+        knn_density,
+        peak_tree,
+    )
+    from dnuc.measures.dimension import Dimension, two_nn
+    from dnuc.measures.entropy import NeighborhoodEntropy, neighborhood_entropy
+    from dnuc.measures.hubs import Hubs, hubness, top_hubs
+    from dnuc.measures.overlap import Overlap, data_overlap, label_overlap
+    from dnuc.neighbors.lists import Neighbors
+    from dnuc.neighbors.search import nearest_neighbors
+    from dnuc.notebook import Run, open_run, run
+
+_HOME = {
+    "nearest_neighbors": "dnuc.neighbors.search",
+    "Neighbors": "dnuc.neighbors.lists",
+    "two_nn": "dnuc.measures.dimension",
+    "Dimension": "dnuc.measures.dimension",
+    "data_overlap": "dnuc.measures.overlap",
+    "label_overlap": "dnuc.measures.overlap",
+    "Overlap": "dnuc.measures.overlap",
+    "hubness": "dnuc.measures.hubs",
+    "top_hubs": "dnuc.measures.hubs",
+    "Hubs": "dnuc.measures.hubs",
+    "neighborhood_entropy": "dnuc.measures.entropy",
+    "NeighborhoodEntropy": "dnuc.measures.entropy",
+    "knn_density": "dnuc.landscape",
+    "Density": "dnuc.landscape",
+    "density_peaks": "dnuc.landscape",
+    "Landscape": "dnuc.landscape",
+    "dendrogram": "dnuc.landscape",
+    "peak_tree": "dnuc.landscape",
+    "Tree": "dnuc.landscape",
+    "agreement": "dnuc.landscape",
+    "Agreement": "dnuc.landscape",
+    "run": "dnuc.notebook",
+    "open_run": "dnuc.notebook",
+    "Run": "dnuc.notebook",
+}
+
+__all__ = [
+    "Agreement",
+    "Density",
+    "Dimension",
+    "Hubs",
+    "Landscape",
+    "NeighborhoodEntropy",
+    "Neighbors",
+    "Overlap",
+    "Run",
+    "Tree",
+    "__version__",
+    "agreement",
+    "data_overlap",
+    "dendrogram",
+    "density_peaks",
+    "hubness",
+    "knn_density",
+    "label_overlap",
+    "nearest_neighbors",
+    "neighborhood_entropy",
+    "open_run",
+    "peak_tree",
+    "run",
+    "top_hubs",
+    "two_nn",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'dnuc' has no attribute {name!r}")
+    value = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

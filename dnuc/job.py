@@ -44,6 +44,7 @@ class Data(Section):
     macro: Path | None = None  # two columns: class (directory or name), macro class
     labels: Path | None = None  # arrays only: (N,) integers or names, .npy or one a line in text
     max_unreadable: Annotated[int, Field(ge=0)] = 0  # images that may be skipped; more is an error
+    samples: Annotated[int, Field(ge=2)] | None = None  # how many there must be: refused if the data hold another number
 
 
 class Train(Section):
@@ -71,7 +72,7 @@ class Model(Section):
     name: Name
     architecture: str | None = None  # torchvision name, 'residual', 'convolutional', or 'module:callable'
     weights: str | None = None  # weights enum name ('DEFAULT', 'IMAGENET1K_V2'), 'random', or a checkpoint file
-    seed: int | None = None  # of random weights and of training; the job's seed when absent
+    seed: Annotated[int, Field(ge=0)] | None = None  # of random weights and of training; the job's seed when absent
     options: dict[str, Any] = {}  # keyword arguments of the architecture
     image_size: Annotated[int, Field(ge=1)] | None = None  # resize + center crop, where no weights say it
     layers: Annotated[tuple[str, ...], AfterValidator(_no_repeats)] = ("input", "checkpoints", "output")
@@ -137,7 +138,7 @@ class Job(Section):
 
     name: Name
     title: str = ""
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0)] = 0
     data: Data
     model: tuple[Model, ...] = Field(min_length=1)
     activations: Activations = Activations()

@@ -39,3 +39,60 @@ def two_nn(r1, r2, fraction):
     x = [math.log(m) for m in mu[:keep]]
     y = [-math.log(1 - i / n) for i in range(1, keep + 1)]
     return sum(p * q for p, q in zip(x, y, strict=True)) / sum(p * p for p in x)
+
+
+def density_peaks(index, log_density, error, k, z, convention):
+    """Advanced density peaks on tiny data, by going through everything again at every step (d'Errico et al. 2021).
+
+    Returns labels, centers, core, and {(peak, peak): saddle sample}; peaks densest first.
+    """
+    n = len(index)
+    order = sorted(range(n), key=lambda i: (log_density[i] - error[i]) * -1)  # sorted() keeps ties by sample number
+    rank = {sample: place for place, sample in enumerate(order)}
+    near = [list(index[i][: k[i]]) for i in range(n)]
+
+    def is_center(i):
+        return all(rank[i] < rank[j] for j in near[i]) and all(rank[i] < rank[j] for j in range(n) if i in near[j])
+
+    centers = [i for i in order if is_center(i)]
+    peak = {c: c for c in centers}  # every peak is named by its center
+    for i in order:
+        if i not in peak:
+            labeled = [j for j in index[i] if j in peak]
+            hosts = [j for j in order if i in near[j]]
+            peak[i] = peak[labeled[0]] if labeled else peak[hosts[0]]
+
+    saddles = {}
+    for p in order if convention == "paper" else [i for i in order if i not in centers]:
+        others = [q for q in near[p] if peak[q] != peak[p]]
+        if others and next((i for i in index[others[0]] if peak[i] == peak[p]), p) == p:
+            saddles.setdefault(frozenset([peak[p], peak[others[0]]]), p)
+
+    def margin(c, saddle):
+        return (log_density[c] - log_density[saddle]) / (error[c] + error[saddle])
+
+    def fails(c, saddle):
+        return log_density[c] - log_density[saddle] < z * (error[c] + error[saddle])
+
+    while True:
+        height = {pair: (log_density[s], -rank[s]) for pair, s in saddles.items()}
+        failing = [pair for pair, s in saddles.items() if any(fails(c, s) for c in pair)]
+        if not failing:
+            break
+        worst = max(failing, key=height.get)
+        saddle = saddles[worst]
+        strength = margin if convention == "dadapy" else (lambda c, s: log_density[c])
+        gone, kept = sorted(worst, key=lambda c: (strength(c, saddle), -rank[c]))
+        peak = {i: kept if c == gone else c for i, c in peak.items()}
+        merged = {}
+        for pair in sorted(saddles, key=height.get, reverse=True):
+            pair_now = frozenset(kept if c == gone else c for c in pair)
+            if len(pair_now) == 2:
+                merged.setdefault(pair_now, saddles[pair])
+        saddles = merged
+
+    centers = [c for c in order if peak[c] == c]
+    number = {c: position for position, c in enumerate(centers)}
+    labels = [number[peak[i]] for i in range(n)]
+    core = [all(log_density[i] >= log_density[s] for pair, s in saddles.items() if peak[i] in pair) for i in range(n)]
+    return labels, centers, core, {tuple(sorted(number[c] for c in pair)): s for pair, s in saddles.items()}

@@ -10,7 +10,7 @@ from typing import Any
 from distributed import Client, Future, KilledWorker, as_completed
 from distributed.comm import CommClosedError
 
-from dnuc.errors import ResourceError
+from dnuc.errors import DnucError, ResourceError
 
 AHEAD = 2  # tasks a thread has at hand, so that it never waits for the client
 RETRIES = 2  # of a task that raised; a task whose worker died is rescheduled by Dask itself
@@ -51,7 +51,7 @@ def run_tasks(client: Client | None, tasks: Iterable[Task]) -> Iterator[tuple[Ta
             task = next(waiting, None)
             if task is None:
                 return
-            future = client.submit(task.function, *task.args, pure=False, retries=RETRIES, key=_key(task))
+            future = client.submit(_attempt, task.function, *task.args, pure=False, retries=RETRIES, key=_key(task))
             running[future] = task
             completed.add(future)
 
@@ -68,6 +68,14 @@ def run_tasks(client: Client | None, tasks: Iterable[Task]) -> Iterator[tuple[Ta
             client.cancel(list(running), force=True, reason="the run was stopped")
 
 
+def _attempt(function: Callable[..., Any], *args: Any) -> Any:
+    """On the worker. A refusal is returned, not raised: to try again would only refuse again."""
+    try:
+        return function(*args)
+    except DnucError as error:
+        return error
+
+
 _counter = iter(range(2**63))
 
 
@@ -77,7 +85,7 @@ def _key(task: Task) -> str:
 
 def _result(future: Future, task: Task) -> Any:
     try:
-        return future.result()
+        result = future.result()
     except KilledWorker as error:
         raise ResourceError(
             f"{task.name}: workers died {error.allowed_failures + 1} times while running it, most often because they "
@@ -88,3 +96,6 @@ def _result(future: Future, task: Task) -> Any:
             f"{task.name}: the connection to the Dask scheduler was lost ({type(error).__name__}). What is finished is "
             "stored: start the same command again to go on"
         ) from None
+    if isinstance(result, DnucError):
+        raise result
+    return result

@@ -40,7 +40,8 @@ def two_nn(neighbors: Neighbors, fraction: float = 0.9, method: Literal["fit", "
     Returns
     -------
     Dimension
-        value; error (of the regression slope for "fit", value / sqrt(N) for "mle"); scale, the mean second distance.
+        value; error, value / sqrt(ratios used), from the Fisher information (the spread of the fit's own residuals
+        would be far too small, for they are correlated); scale, the mean second distance.
 
     Raises
     ------
@@ -67,7 +68,7 @@ def two_nn(neighbors: Neighbors, fraction: float = 0.9, method: Literal["fit", "
 
 
 def _fit(log_mu: np.ndarray, fraction: float) -> tuple[float, float]:
-    """Slope through the origin and its standard error; F = 1 (the largest ratio) is never fitted."""
+    """Slope through the origin; F = 1 (the largest ratio) is never fitted."""
     n = len(log_mu)
     kept = min(int(fraction * n), n - 1)
     x = log_mu[:kept]
@@ -77,13 +78,11 @@ def _fit(log_mu: np.ndarray, fraction: float) -> tuple[float, float]:
             f"TwoNN: of {n} ratios the {kept} smallest are fitted, and they do not differ from 1; raise the fraction "
             f"(now {fraction}) or use method='mle'"
         )
-    square = float(x @ x)
-    slope = float(x @ y) / square
-    residual = y - slope * x
-    return slope, float(np.sqrt(residual @ residual / (kept - 1) / square))
+    value = float(x @ y) / float(x @ x)
+    return value, value / np.sqrt(kept)
 
 
 def _mle(log_mu: np.ndarray) -> tuple[float, float]:
-    """Maximum likelihood with its unbiasing factor; the error is that of the Fisher information."""
+    """Maximum likelihood, with the factor that makes it unbiased."""
     value = (len(log_mu) - 1) / float(log_mu.sum())
     return value, value / np.sqrt(len(log_mu))

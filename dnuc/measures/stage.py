@@ -12,18 +12,8 @@ from dnuc.measures.dimension import two_nn
 from dnuc.measures.entropy import neighborhood_entropy
 from dnuc.measures.hubs import hubness, top_hubs
 from dnuc.measures.overlap import Overlap, data_overlap, label_overlap
-from dnuc.neighbors.lists import Neighbors
+from dnuc.neighbors.lists import Neighbors, stored_neighbors
 from dnuc.store import RunStore, stage_group
-
-
-def stored_neighbors(store: RunStore, model: str, layer: str) -> Neighbors:
-    """The neighbors of one layer of a run."""
-    group = stage_group(model, layer, "neighbors")
-    return Neighbors(
-        store.read(group, "neighbor_index"),
-        store.read(group, "neighbor_distance"),
-        int(store.attributes(group).get("redone", 0)),
-    )
 
 
 def measure_layer(store: RunStore, model: str, position: int, settings: Mapping[str, Any]) -> None:

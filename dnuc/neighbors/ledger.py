@@ -11,7 +11,6 @@ from typing import Protocol
 import numpy as np
 
 from dnuc.neighbors.blocks import Blocks
-from dnuc.neighbors.lists import Neighbors
 from dnuc.store import RunStore
 
 
@@ -24,11 +23,12 @@ class Ledger(Protocol):
     def write(self, span: slice, index: np.ndarray, distance: np.ndarray) -> None:
         """Replace the lists of some rows."""
 
-    def mark(self, position: int) -> None:
-        """Note that a tile is merged."""
+    def mark(self, position: int, redone: int) -> None:
+        """Note that a tile is merged, and how many of its rows a higher tier had to redo."""
 
-    def done(self) -> np.ndarray:
-        """Which tiles are merged, (tiles,) bool."""
+    @property
+    def tiles(self) -> np.ndarray:
+        """(tiles,) int64: the redone rows of each merged tile, -1 for the others."""
 
 
 class MemoryLedger:
@@ -37,7 +37,7 @@ class MemoryLedger:
     def __init__(self, blocks: Blocks, k: int) -> None:
         self.index = np.full((blocks.n, k), -1, dtype=np.int64)
         self.distance = np.full((blocks.n, k), np.inf)
-        self._done = np.zeros(blocks.tiles, dtype=bool)
+        self.tiles = np.full(blocks.tiles, -1, dtype=np.int64)
 
     def read(self, span: slice) -> tuple[np.ndarray, np.ndarray]:
         return self.index[span], self.distance[span]
@@ -46,15 +46,8 @@ class MemoryLedger:
         self.index[span] = index
         self.distance[span] = distance
 
-    def mark(self, position: int) -> None:
-        self._done[position] = True
-
-    def done(self) -> np.ndarray:
-        return self._done
-
-    def neighbors(self, redone: int) -> Neighbors:
-        """The finished lists."""
-        return Neighbors(self.index, self.distance, redone)
+    def mark(self, position: int, redone: int) -> None:
+        self.tiles[position] = redone
 
 
 class StoredLedger:
@@ -65,10 +58,10 @@ class StoredLedger:
         shape, chunks = (blocks.n, k), (min(blocks.rows, blocks.n), k)
         store.declare(group, "neighbor_index", shape, chunks)
         store.declare(group, "neighbor_distance", shape, chunks)
-        store.declare(group, "tile_done", (blocks.tiles,), (blocks.tiles,))
+        store.declare(group, "tile_redone", (blocks.tiles,), (blocks.tiles,))
         self._index = store.array(group, "neighbor_index")
         self._distance = store.array(group, "neighbor_distance")
-        self._done = store.flags(group, "tile_done")
+        self.tiles = store.read(group, "tile_redone")
 
     def read(self, span: slice) -> tuple[np.ndarray, np.ndarray]:
         return self._index[span], self._distance[span]
@@ -77,9 +70,6 @@ class StoredLedger:
         self.store.write(self.group, "neighbor_index", span, index)
         self.store.write(self.group, "neighbor_distance", span, distance)
 
-    def mark(self, position: int) -> None:
-        self._done[position] = True
-        self.store.write(self.group, "tile_done", slice(None), self._done.astype(np.uint8))
-
-    def done(self) -> np.ndarray:
-        return self._done
+    def mark(self, position: int, redone: int) -> None:
+        self.tiles[position] = redone
+        self.store.write(self.group, "tile_redone", slice(None), self.tiles)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dnuc.errors import DnucError
+from dnuc.store import RunStore, stage_group
 
 
 @dataclass(frozen=True)
@@ -61,3 +62,13 @@ class Neighbors:
                 "compute the neighbors again with a larger k"
             )
         return Neighbors(self.index[:, :k], self.distance[:, :k], self.redone)
+
+
+def stored_neighbors(store: RunStore, model: str, layer: str) -> Neighbors:
+    """The neighbors of one layer of a run."""
+    group = stage_group(model, layer, "neighbors")
+    return Neighbors(
+        store.read(group, "neighbor_index"),
+        store.read(group, "neighbor_distance"),
+        int(store.attributes(group).get("redone", 0)),
+    )

@@ -14,7 +14,7 @@ from dask.array import Array as DaskArray
 from dask.utils import parse_bytes
 from distributed import Client
 
-from dnuc.cluster.window import Task, run_tasks
+from dnuc.cluster import Task, run_tasks
 from dnuc.errors import DnucError
 from dnuc.neighbors.blocks import Blocks, choose_rows
 from dnuc.neighbors.ledger import Ledger, MemoryLedger
@@ -46,8 +46,7 @@ class Search:
         self.k, self.blocks, self.ledger, self.label = k, blocks, ledger, label
         self._sources, self._settings = sources, (k, TIERS[precision], device)
         self._radius = np.full(blocks.n, np.inf)
-        self.redone = 0
-        done = ledger.done()
+        done = ledger.tiles >= 0
         if done.any():
             for block in range(blocks.count):
                 self._radius[blocks.span(block)] = ledger.read(blocks.span(block))[1][:, -1]
@@ -81,8 +80,12 @@ class Search:
         self._merge(i, result.left)
         if i != j:
             self._merge(j, result.right)
-        self.redone += result.redone
-        self.ledger.mark(self.blocks.position(i, j))
+        self.ledger.mark(self.blocks.position(i, j), result.redone)
+
+    @property
+    def redone(self) -> int:
+        """Rows that a higher tier had to redo, over all merged tiles."""
+        return int(np.maximum(self.ledger.tiles, 0).sum())
 
     def _merge(self, block: int, found: Found) -> None:
         if len(found.row) == 0:
@@ -184,7 +187,7 @@ def nearest_neighbors(
     search = Search(_sources(x, blocks, client), k, blocks, ledger, precision=precision, device=device or "cpu")
     for _ in run_searches([search], client):
         pass
-    return ledger.neighbors(search.redone)
+    return Neighbors(ledger.index, ledger.distance, search.redone)
 
 
 def check_search(shape: tuple[int, ...], k: int, label: str = "x") -> None:

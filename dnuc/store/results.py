@@ -132,7 +132,7 @@ class Results:
         return self.store.is_complete(stage_group(*self.find(layer, model), stage))
 
     def overlap_matrix(self, model: str) -> np.ndarray:
-        """Mean overlaps of all pairs of layers of a model, (overlap_k, layers, layers), symmetric, 1 on the diagonal."""
+        """Mean overlaps of all pairs of layers of a model, (overlap_k, layers, layers), symmetric, diagonal 1."""
         return self.store.read(f"models/{model}/overlaps", "layer_overlap")
 
     def dataset(self, layer: str, model: str | None = None) -> xr.Dataset:

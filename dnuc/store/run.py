@@ -121,6 +121,7 @@ class RunStore:
         """Gather the metadata in one place, as xarray.open_zarr expects."""
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Consolidated metadata", category=UserWarning)
+            warnings.filterwarnings("ignore", message="Object at .* is not recognized", category=UserWarning)
             zarr.consolidate_metadata(str(self.path), path=group or None)
 
     # --- arrays -----------------------------------------------------------------------------------------------
@@ -204,7 +205,7 @@ class RunStore:
     def dataset(self, *groups: str) -> xr.Dataset:
         """The arrays of some groups as one lazy xarray Dataset with named dimensions."""
         parts = [
-            xr.open_zarr(str(self.path), group=g, consolidated=False, drop_variables=["block_done", "tile_done"])
+            xr.open_zarr(str(self.path), group=g, consolidated=False, drop_variables=["block_done", "tile_redone"])
             for g in groups
         ]
         return xr.merge(parts, combine_attrs="drop_conflicts", compat="no_conflicts", join="exact")

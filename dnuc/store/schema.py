@@ -61,7 +61,7 @@ ACTIVATIONS = _group(
 NEIGHBORS = _group(
     Variable("neighbor_index", ("sample", "neighbor"), "int64", "nearest samples by (distance, index)"),
     Variable("neighbor_distance", ("sample", "neighbor"), "float64", "their Euclidean distances", fill=float("inf")),
-    Variable("tile_done", ("tile",), "uint8", "1 once the block pair is merged", fill=0, compress=False),
+    Variable("tile_redone", ("tile",), "int64", "rows a higher tier redid in the tile; -1 until it is merged", fill=-1),
 )
 
 MEASURES = _group(

@@ -1,0 +1,176 @@
+"""The command line: arguments in, one call out."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from dnuc._version import __version__
+from dnuc.errors import DnucError, StoreError
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,
+    help="How a trained network builds its concepts: exact neighbors, intrinsic dimension and density peaks per layer.",
+)
+
+JobPath = Annotated[Path, typer.Argument(help="The job: a TOML file such as jobs/digits.toml.", show_default=False)]
+RunPath = Annotated[Path, typer.Argument(help="The run directory, e.g. runs/digits.", show_default=False)]
+On = Annotated[
+    str | None,
+    typer.Option("--on", help="Where: a file in deploy/, a scheduler file (.json) or address. Default: this machine."),
+]
+
+
+@app.command()
+def plan(job: JobPath, on: On = None) -> None:
+    """Say what a job will compute and cost, without computing anything."""
+    from dnuc.job import read_job
+    from dnuc.plan import plan_job
+
+    settings = read_job(job)
+    found = plan_job(settings, on)
+    table = Table(title=f"{settings.name}: {settings.title}", title_justify="left")
+    for column in ("model", "layer"):
+        table.add_column(column)
+    for column in ("depth", "features D", "on disk", "FLOP", "tiles", "memory/task"):
+        table.add_column(column, justify="right")
+    for x in found.layers:
+        table.add_row(
+            x.model, x.layer, str(x.depth), f"{x.features:,}", _bytes(x.bytes), f"{x.flop:.2g}", f"{x.tiles:,}",
+            _bytes(x.tile_memory),
+        )  # fmt: skip
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    console.print(table)
+    note = f" ({found.note})" if found.note else ""
+    console.print(f"samples      {found.samples:,}{note}", highlight=False, soft_wrap=True)
+    console.print(f"layers       {len(found.layers)} of {len(found.block)} networks", highlight=False)
+    console.print(f"on disk      {_bytes(found.bytes)} of activations", highlight=False)
+    console.print(
+        f"products     {found.flop:.3g} FLOP for exact neighbors, k = {settings.neighbors.k}", highlight=False
+    )
+    console.print(f"tasks        {found.tasks:,}, each within {_bytes(found.memory)}", highlight=False)
+
+
+@app.command()
+def run(
+    job: JobPath,
+    on: On = None,
+    out: Annotated[Path | None, typer.Option(help="The run directory. Default: runs/<job name>.")] = None,
+    repair: Annotated[bool, typer.Option("--repair", help="Compute anew what is damaged, without asking.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only the path of the report.")] = False,
+) -> None:
+    """Compute a job, or go on with one that was stopped; what is complete is skipped."""
+    from dnuc.pipeline import run_job
+    from dnuc.store import DamagedError, RunStore
+
+    while True:
+        try:
+            path = run_job(job, on, out, quiet=quiet)
+            break
+        except DamagedError as error:
+            ask = sys.stdin.isatty() and not repair
+            if not repair and not (ask and typer.confirm(f"{error}\nCompute it anew now?", err=True)):
+                raise
+            typer.echo(f"{error}\n{RunStore.open(error.run).repair(error)}", err=True)
+        except KeyboardInterrupt:
+            typer.echo("\nStopped. What is finished is stored: the same command goes on from here.", err=True)
+            raise typer.Exit(130) from None
+    typer.echo(f"report: {path / 'report' / 'index.html'}")
+
+
+@app.command()
+def status(path: RunPath) -> None:
+    """Say how far a run is, from its files alone: works while it runs, and from any machine that sees them."""
+    content = _progress(path)
+    state = content["state"]
+    if state == "running" and content["host"] == socket.gethostname() and not _alive(content["pid"]):
+        state = "died (its process is gone); the same command goes on from where it was"
+    typer.echo(f"{content.get('job', path)}: {state}, told {_ago(time.time() - content['updated'])} ago")
+    table = Table()
+    table.add_column("stage")
+    for column in ("done", "of", "", "seconds", "rate", "left"):
+        table.add_column(column, justify="right")
+    for stage in content["stages"]:
+        rate = stage["per_second"]
+        left = (stage["total"] - stage["done"]) / rate if rate > 0 and stage["state"] == "running" else 0
+        table.add_row(
+            stage["name"], str(stage["done"]), str(stage["total"]), stage["unit"], f"{stage['seconds']:.1f}",
+            f"{rate:.3g}/s", _ago(left) if left else "",
+        )  # fmt: skip
+    Console(width=None if sys.stdout.isatty() else 100).print(table)
+
+
+@app.command()
+def report(path: RunPath) -> None:
+    """Draw the report of a run again, from what it stores."""
+    from dnuc.pipeline import draw_report
+    from dnuc.store import Results, RunStore
+
+    page = draw_report(RunStore.open(path), Results(path).job)
+    typer.echo(f"report: {page}")
+
+
+def _progress(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads((path / "progress.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise StoreError(f"{path} has no progress.json: it is not a run directory, or nothing ran in it yet") from None
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _ago(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def _bytes(count: float) -> str:
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:,.1f} TiB"
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"dnuc {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line; a refusal is one message, not a traceback."""
+    try:
+        app()
+    except DnucError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise SystemExit(2) from None

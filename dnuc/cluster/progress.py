@@ -1,0 +1,166 @@
+"""Progress: one bar a stage on a terminal, plain lines elsewhere, progress.json always."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+
+LINE_EVERY = 10.0  # seconds between plain lines
+FILE_EVERY = 1.0  # seconds between writes of progress.json
+
+
+def _bars(console: Console) -> Bars:
+    return Bars(
+        TextColumn("{task.description:<12}"),
+        BarColumn(bar_width=28),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[unit]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("[dim]{task.fields[note]}"),
+        console=console,
+    )
+
+
+class Stage:
+    """One stage under way: how much is done, of how much, and how fast."""
+
+    def __init__(self, owner: Progress, name: str, total: int, unit: str, done: int) -> None:
+        self._owner, self.name, self.total, self.unit = owner, name, total, unit
+        self.done, self.resumed = done, done
+        self.note = ""
+        self.started = self._line_at = time.monotonic()
+        self.state = "running"
+
+    def advance(self, count: int = 1, note: str = "") -> None:
+        """Some more is done; `note` is shown beside the bar."""
+        self.done += count
+        self.note = note or self.note
+        self._owner.show(self)
+
+    @property
+    def seconds(self) -> float:
+        """Since the stage began."""
+        return time.monotonic() - self.started
+
+    @property
+    def rate(self) -> float:
+        """Units a second of this attempt."""
+        return (self.done - self.resumed) / max(self.seconds, 1e-9)
+
+    def line(self) -> str:
+        """The state as one plain line."""
+        left = (self.total - self.done) / self.rate if self.rate > 0 else float("nan")
+        eta = f", {left:.0f} s left" if self.state == "running" and left == left else ""
+        note = f", {self.note}" if self.note else ""
+        return f"{self.name}: {self.done}/{self.total} {self.unit}, {self.rate:.3g}/s{eta}{note}"
+
+    def record(self) -> dict[str, Any]:
+        """The state for progress.json."""
+        return {
+            "name": self.name,
+            "state": self.state,
+            "done": self.done,
+            "total": self.total,
+            "unit": self.unit,
+            "resumed": self.resumed,
+            "seconds": round(self.seconds, 3),
+            "per_second": round(self.rate, 4),
+            "note": self.note,
+        }
+
+
+class Progress:
+    """Where a run tells how far it is."""
+
+    def __init__(
+        self, directory: Path | None = None, *, quiet: bool = False, header: dict[str, Any] | None = None
+    ) -> None:
+        self._directory, self._quiet = directory, quiet
+        self._header = {"host": socket.gethostname(), "pid": os.getpid(), **(header or {})}
+        self._records: list[dict[str, Any]] = []
+        self._console = Console(file=sys.stderr)
+        self._bars: Bars | None = None
+        self._bar: Any = None
+        self._written = 0.0
+        self._state = "running"
+
+    def say(self, text: str) -> None:
+        """A line for the user and for log.txt."""
+        if not self._quiet:
+            self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+        self.log(text)
+
+    def log(self, text: str) -> None:
+        """A line for log.txt alone."""
+        if self._directory is not None:
+            with (self._directory / "log.txt").open("a", encoding="utf-8") as file:
+                file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
+
+    @contextmanager
+    def stage(self, name: str, total: int, unit: str, done: int = 0) -> Iterator[Stage]:
+        """A stage of `total` units, `done` of which an earlier attempt finished."""
+        stage = Stage(self, name, total, unit, done)
+        terminal = self._console.is_terminal and not self._quiet
+        self._bars = _bars(self._console) if terminal else None
+        if self._bars is not None:
+            self._bars.start()
+            self._bar = self._bars.add_task(name, total=total, completed=done, unit=unit, note="")
+        try:
+            self.show(stage)
+            yield stage
+            stage.state = "done"
+        except BaseException:
+            stage.state = "stopped"
+            raise
+        finally:
+            if self._bars is not None:
+                self._bars.stop()
+                self._bars = None
+            elif not self._quiet:
+                self._console.print(f"{stage.line()}, {stage.seconds:.1f} s", highlight=False, markup=False)
+            self.log(f"{stage.line()}, {stage.seconds:.1f} s, {stage.state}")
+            self._write(stage)
+            self._records.append(stage.record())
+
+    def show(self, stage: Stage) -> None:
+        """Draw the bar, or a line now and then; write progress.json now and then."""
+        now = time.monotonic()
+        if self._bars is not None:
+            self._bars.update(self._bar, completed=stage.done, note=stage.note)
+        elif not self._quiet and now - stage._line_at > LINE_EVERY:
+            stage._line_at = now
+            self._console.print(stage.line(), highlight=False, markup=False)
+        if now - self._written > FILE_EVERY:
+            self._write(stage)
+
+    def end(self, state: str) -> None:
+        """The run's last state: finished, failed or stopped."""
+        self._state = state
+        self._write(None)
+
+    def _write(self, stage: Stage | None) -> None:
+        if self._directory is None:
+            return
+        self._written = time.monotonic()
+        content = {
+            **self._header,
+            "state": self._state,
+            "updated": time.time(),
+            "stages": self._records + ([stage.record()] if stage else []),
+        }
+        partial = self._directory / "progress.json.partial"
+        partial.write_text(json.dumps(content, indent=1), encoding="utf-8")
+        partial.replace(self._directory / "progress.json")

@@ -1,0 +1,125 @@
+"""The probability density at every sample, from the distance to its k-th neighbor."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import gammaln
+
+from dnuc.errors import DataError, DnucError
+from dnuc.neighbors.lists import Neighbors
+
+
+@dataclass(frozen=True)
+class Density:
+    """How densely the representation is populated around every sample.
+
+    Attributes
+    ----------
+    log_density : (N,) float64
+        Natural logarithm of the probability density. Its unit is one over the unit of distance to the power
+        of the intrinsic dimension, so values are comparable within one layer, not between layers.
+    error : (N,) float64
+        Standard error of `log_density`.
+    k : (N,) int64
+        Neighbors that make up the sample's neighborhood; the same for all in `knn_density`.
+
+    Raises
+    ------
+    DnucError
+        If the three arrays are not one-dimensional and equally long, or a k is less than 1.
+    DataError
+        If a log density is not finite or an error is not positive and finite.
+    """
+
+    log_density: np.ndarray  # (N,)
+    error: np.ndarray  # (N,)
+    k: np.ndarray  # (N,)
+
+    def __post_init__(self) -> None:
+        shapes = {name: np.shape(getattr(self, name)) for name in ("log_density", "error", "k")}
+        if len(np.shape(self.log_density)) != 1 or len(set(shapes.values())) != 1:
+            raise DnucError(f"density: shapes {shapes}; all three must be (N,), a value a sample")
+        _refuse(~np.isfinite(self.log_density), "log_density is not finite", "give finite logarithms of densities")
+        _refuse(
+            ~((np.asarray(self.error) > 0) & np.isfinite(self.error)),
+            "error is not a positive, finite number",
+            "give standard errors of the log density, e.g. 1/sqrt(k)",
+        )
+        if np.any(np.asarray(self.k) < 1):
+            raise DnucError(f"density: k has the value {np.min(self.k)}; a neighborhood has at least 1 neighbor")
+
+    @property
+    def n_samples(self) -> int:
+        """N, the number of samples."""
+        return len(self.log_density)
+
+
+def knn_density(neighbors: Neighbors, dimension: float, k: int) -> Density:
+    """How densely samples lie, from the ball that holds a sample's k nearest neighbors.
+
+    log rho_i = log k - log V_d - d log r_k(i) - log N, with V_d the volume of the d-dimensional unit ball and
+    r_k the distance to the k-th neighbor; standard error 1/sqrt(k) (Doimo et al. 2020, Sec. 2.2; Rodriguez et
+    al. 2018). Everything stays in log space: d = 140 and r = 700 are normal values and r^d would overflow.
+
+    Parameters
+    ----------
+    neighbors : Neighbors
+        N samples with at least k neighbors each.
+    dimension : float
+        Intrinsic dimension d of the representation (`two_nn`), not the number of features. The paper rounds
+        it to an integer; this function takes it as given.
+    k : int
+        Neighbors in the ball.
+
+    Returns
+    -------
+    Density
+        log_density (N,), error (N,), k (N,).
+
+    Raises
+    ------
+    DnucError
+        If k is not within 1 .. neighbors.k, or the dimension is not positive and finite.
+    DataError
+        If a sample has k duplicates (its k-th distance is 0: infinite density), or a distance is not finite.
+
+    Examples
+    --------
+    Three points on a line, the outer ones at distance 2 from the middle: k / (N * 2 r) = 1 / (3 * 2 * 2).
+
+    >>> points = Neighbors(np.array([[1], [0], [1]]), np.array([[2.0], [2.0], [2.0]]))
+    >>> np.exp(knn_density(points, dimension=1, k=1).log_density) * 12
+    array([1., 1., 1.])
+    """
+    radius = neighbors.nearest(k).distance[:, k - 1]  # (N,)
+    if not (dimension > 0 and math.isfinite(dimension)):
+        raise DnucError(f"knn_density: dimension = {dimension}; it must be a positive, finite number, see two_nn")
+    _refuse(~np.isfinite(radius), f"the distance to neighbor {k} is not finite", "check the activations of this layer")
+    _refuse(
+        radius == 0,
+        f"{k} neighbors lie at distance 0 (duplicates), so the density is infinite",
+        _larger_k(neighbors) + "remove the duplicates from the data",
+    )
+    n = neighbors.n_samples
+    log_unit_ball = 0.5 * dimension * math.log(math.pi) - float(gammaln(0.5 * dimension + 1))
+    log_density = math.log(k) - log_unit_ball - dimension * np.log(radius) - math.log(n)
+    return Density(log_density, np.full(n, 1 / math.sqrt(k)), np.full(n, k, dtype=np.int64))
+
+
+def _larger_k(neighbors: Neighbors) -> str:
+    """The smallest stored k that leaves no sample with only duplicates, as part of an error message."""
+    enough = int(np.max(np.count_nonzero(neighbors.distance == 0, axis=1))) + 1
+    if enough <= neighbors.k:
+        return f"use k = {enough} or more, or "
+    return f"store more than the {neighbors.k} neighbors of now and use a k of at least {enough}, or "
+
+
+def _refuse(wrong: np.ndarray, what: str, way_out: str) -> None:
+    """Raise a DataError that names the samples where `wrong` (N,) is true."""
+    positions = np.flatnonzero(wrong)
+    if len(positions):
+        shown = ", ".join(map(str, positions[:10])) + (", ..." if len(positions) > 10 else "")
+        raise DataError(f"density: {what} for {len(positions)} of {len(wrong)} samples (positions {shown}); {way_out}")

@@ -1,0 +1,263 @@
+"""The stages in order: what is complete is skipped, the rest is submitted."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tomli_w
+
+from dnuc._version import __version__
+from dnuc.activations.stage import run_activations
+from dnuc.cluster import Cluster, Progress, Task, connect
+from dnuc.cluster.deployment import Deployment
+from dnuc.data import open_source
+from dnuc.data.stage import run_samples, samples_digest, training_data
+from dnuc.errors import DnucError, StoreError
+from dnuc.job import Job, read_job
+from dnuc.landscape.stage import landscape_layer
+from dnuc.measures.stage import measure_layer, overlap_row
+from dnuc.neighbors.search import check_search
+from dnuc.neighbors.stage import LayerSearch, run_neighbors
+from dnuc.report import write_report
+from dnuc.store import Results, RunStore, digest, stage_group
+
+RESULTS = 1  # raised when the meaning of a stored result changes, so that old ones are computed anew
+
+
+def run_job(
+    job: Job | str | Path,
+    on: str | Path | Deployment | None = None,
+    out: str | Path | None = None,
+    *,
+    quiet: bool = False,
+) -> Path:
+    """Compute everything a job asks for that its run directory does not hold yet; returns the run directory.
+
+    Parameters
+    ----------
+    job : Job or path
+        What to compute.
+    on : path, address or Deployment, optional
+        Where: see `dnuc.cluster.read_deployment`. This machine when absent.
+    out : path, optional
+        The run directory; runs/<job name> when absent.
+    quiet : bool
+        Print nothing (log.txt and progress.json are written all the same).
+
+    Raises
+    ------
+    DnucError
+        Any refusal, before work that could not be finished is started.
+    """
+    job = job if isinstance(job, Job) else read_job(job)
+    path = Path(out) if out is not None else Path("runs") / job.name
+    store = RunStore.create(path)
+    with _alone(store):
+        progress = Progress(store.path, quiet=quiet, header={"job": job.name, "dnuc": __version__})
+        state = "failed"
+        try:
+            _adopt(store, job, progress)
+            with connect(on, progress) as cluster:
+                run_stages(store, job, cluster)
+            state = "finished"
+        except KeyboardInterrupt:
+            state = "stopped"
+            raise
+        except DnucError as error:
+            progress.log(f"error: {error}")
+            raise
+        finally:
+            progress.end(state)
+    return store.path
+
+
+def run_stages(store: RunStore, job: Job, cluster: Cluster) -> None:
+    """Every stage of a job, on a cluster that is there."""
+    n = run_samples(store, job, cluster)
+    check_search((n, 1), job.neighbors.k, f"job {job.name!r}")
+    source = open_source(job.data)
+    images = source if source.has_images else None
+    digests = run_activations(
+        store, job, cluster, images, partial(training_data, store, job.data, job.seed), samples_digest(job)
+    )
+    searches = [
+        LayerSearch(model, layer, digest(RESULTS, "neighbors", of, job.neighbors.k))
+        for (model, layer), of in digests.items()
+    ]
+    run_neighbors(store, searches, job.neighbors, cluster)
+    measured = run_measures(store, job, searches, cluster)
+    run_landscapes(store, job, measured, cluster)
+    run_report(store, job, cluster)
+    store.consolidate()
+
+
+def run_measures(
+    store: RunStore, job: Job, searches: list[LayerSearch], cluster: Cluster
+) -> dict[tuple[str, str], str]:
+    """Measures of every layer and the overlaps of all pairs; returns the digest of each layer's measures."""
+    settings = {
+        "overlap_k": list(job.overlap_k),
+        "fraction": job.measures.fraction,
+        "top_hubs": job.measures.top_hubs,
+        "seed": job.seed,
+    }
+    of = {(s.model, s.layer): s.digest for s in searches}
+    labels = samples_digest(job)
+    digests, tasks, pairs = {}, [], []
+    for model in dict.fromkeys(s.model for s in searches):
+        layers = [entry["name"] for entry in store.layers(model)]
+        for position, layer in enumerate(layers):
+            others = [layers[0], layers[-1], layers[min(position + 1, len(layers) - 1)]]
+            needs = [of[model, name] for name in (layer, *others)]
+            key = digest(RESULTS, "measures", needs, settings, labels)
+            digests[model, layer] = key
+            group = stage_group(model, layer, "measures")
+            if not store.is_complete(group, key):
+                store.begin(group, key)
+                tasks.append(Task(measure_layer, (store, model, position, settings), name=f"measure-{model}-{layer}"))
+        pairs.append((model, len(layers), digest(RESULTS, "overlaps", [of[model, n] for n in layers], job.overlap_k)))
+    _run_all(cluster, "measures", tasks)
+    for model, count, key in pairs:
+        _run_overlaps(store, job, model, count, key, cluster)
+    return digests
+
+
+def _run_overlaps(store: RunStore, job: Job, model: str, count: int, key: str, cluster: Cluster) -> None:
+    """The matrix of mean overlaps of all pairs of layers, a task a row."""
+    group = f"models/{model}/overlaps"
+    if store.is_complete(group, key):
+        return
+    store.begin(group, key)
+    matrix = np.zeros((len(job.overlap_k), count, count))
+    ks = list(job.overlap_k)
+    tasks = (Task(overlap_row, (store, model, i, ks), context=i, name=f"overlaps-{model}-{i}") for i in range(count))
+    with cluster.progress.stage("overlaps", count, "layers") as stage:
+        for task, row in cluster.run(tasks):
+            matrix[:, task.context, :] += row
+            stage.advance(note=model)
+    diagonal = np.eye(count, dtype=bool)
+    matrix += np.where(diagonal, 0, matrix.transpose(0, 2, 1))
+    store.save(group, {"layer_overlap": matrix})
+    store.finish(group, layers=[entry["name"] for entry in store.layers(model)], overlap_k=ks)
+
+
+def run_landscapes(store: RunStore, job: Job, measured: dict[tuple[str, str], str], cluster: Cluster) -> None:
+    """Density, peaks and tree of every layer."""
+    settings = {
+        "k": job.landscape_k,
+        "z": job.landscape.z,
+        "convention": job.landscape.convention,
+        "integer_dimension": job.landscape.integer_dimension,
+    }
+    tasks = []
+    for (model, layer), of in measured.items():
+        group = stage_group(model, layer, "landscape")
+        key = digest(RESULTS, "landscape", of, settings)
+        if not store.is_complete(group, key):
+            store.begin(group, key)
+            tasks.append(Task(landscape_layer, (store, model, layer, settings), name=f"landscape-{model}-{layer}"))
+    _run_all(cluster, "landscape", tasks)
+
+
+def _run_all(cluster: Cluster, name: str, tasks: list[Task]) -> None:
+    if tasks:
+        with cluster.progress.stage(name, len(tasks), "layers") as stage:
+            for task, _ in cluster.run(tasks):
+                stage.advance(note=task.name)
+
+
+def run_report(store: RunStore, job: Job, cluster: Cluster) -> Path:
+    """Figures, tables and the page, drawn in this process."""
+    with cluster.progress.stage("report", 1, "page") as stage:
+        page = draw_report(store, job)
+        stage.advance()
+    return page
+
+
+def draw_report(store: RunStore, job: Job) -> Path:
+    """The report of a run, from what is stored (and the images, where they can be read)."""
+    source = open_source(job.data)
+    return write_report(Results(store.path), images=source.image if source.has_images else None)
+
+
+# --- the run directory ------------------------------------------------------------------------------------------
+
+
+def _adopt(store: RunStore, job: Job, progress: Progress) -> None:
+    """Write the resolved job; refuse a directory that holds another job's data, tell what else changed."""
+    path = store.path / "job.toml"
+    resolved = job.model_dump(mode="json", exclude_none=True)
+    if path.is_file():
+        before = read_job(path).model_dump(mode="json", exclude_none=True)
+        changes = list(_differences(before, resolved))
+        if any(c.split(":")[0] == "name" or c.startswith(("data.", "data:")) for c in changes):
+            raise StoreError(
+                f"{store.path} is the run of another job. What differs:\n  " + "\n  ".join(changes) + "\n"
+                "Give another directory with --out, or delete this one"
+            )
+        for change in changes:
+            progress.say(f"changed since the last run: {change}")
+    partial = path.with_suffix(".partial")
+    partial.write_text(tomli_w.dumps(resolved), encoding="utf-8")
+    partial.replace(path)
+
+
+def _differences(before: Any, after: Any, key: str = "") -> Iterator[str]:
+    """Every setting that differs between two jobs, as 'key: old -> new'."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        for name in sorted({*before, *after}):
+            yield from _differences(before.get(name), after.get(name), f"{key}.{name}" if key else name)
+    elif before != after:
+        yield f"{key}: {before} -> {after}"
+
+
+@contextmanager
+def _alone(store: RunStore) -> Iterator[None]:
+    """Refuse a second run in the same directory: two writers would spoil each other's work."""
+    lock = store.path / "run.lock"
+    me = {"host": socket.gethostname(), "pid": os.getpid()}
+    while True:
+        try:
+            with lock.open("x", encoding="utf-8") as file:
+                json.dump(me, file)
+            break
+        except FileExistsError:
+            owner = _owner(lock)
+            if owner is not None and not _is_gone(owner):
+                raise StoreError(
+                    f"{store.path} is in use by process {owner['pid']} on {owner['host']}: wait for it or stop it. "
+                    f"If that process is gone, delete {lock}"
+                ) from None
+            lock.unlink(missing_ok=True)
+    try:
+        yield
+    finally:
+        lock.unlink(missing_ok=True)
+
+
+def _owner(lock: Path) -> dict[str, Any] | None:
+    try:
+        return json.loads(lock.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def _is_gone(owner: dict[str, Any]) -> bool:
+    """Whether the process that took the lock is known to have ended: only told on its own host."""
+    if owner.get("host") != socket.gethostname():
+        return False
+    try:
+        os.kill(int(owner["pid"]), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False

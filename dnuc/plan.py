@@ -1,0 +1,109 @@
+"""What a job will cost, before anything is computed: samples, layers, bytes, FLOP, tasks, memory of a task."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from dnuc.activations.stage import outline, rows_of_block, runs_in
+from dnuc.cluster import Deployment, read_deployment
+from dnuc.cluster.connect import USABLE
+from dnuc.data import open_source
+from dnuc.errors import DataError
+from dnuc.job import Data, Job
+from dnuc.neighbors.blocks import Blocks, choose_rows, tile_bytes
+
+ASSUMED_MEMORY = 4 * 2**30  # of a task, where a running cluster would have to be asked
+ASSUMED_IMAGE = (256, 256, 3)
+
+
+@dataclass(frozen=True)
+class LayerPlan:
+    """One layer's share."""
+
+    model: str
+    layer: str
+    depth: int
+    features: int
+    bytes: int  # of activations on disk
+    flop: float  # of the products, half of N x N
+    tiles: int
+    tile_memory: int  # bytes of the largest task
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will run."""
+
+    samples: int
+    note: str  # why the number of samples is an expectation, if it is one
+    layers: tuple[LayerPlan, ...]
+    block: dict[str, int]  # samples a task extracts, by model
+    memory: int  # bytes a task may use
+
+    @property
+    def bytes(self) -> int:
+        """Activations on disk."""
+        return sum(layer.bytes for layer in self.layers)
+
+    @property
+    def flop(self) -> float:
+        """Multiplications and additions of the neighbor search."""
+        return sum(layer.flop for layer in self.layers)
+
+    @property
+    def tasks(self) -> int:
+        """Tasks of extraction and search."""
+        return sum(layer.tiles for layer in self.layers) + sum(-(-self.samples // b) for b in self.block.values())
+
+
+def plan_job(job: Job, on: str | Path | Deployment | None = None) -> Plan:
+    """What `dnuc run` would do. Networks are outlined, not loaded; images are listed, not read."""
+    deployment = on if isinstance(on, Deployment) else read_deployment(on)
+    memory = int(USABLE * (deployment.task_memory() or ASSUMED_MEMORY))
+    n, image_shape, n_classes, note = _samples(job)
+    itemsize = 2 if job.activations.dtype == "float16" else 4
+    layers, block = [], {}
+    for network in runs_in(job):
+        outlined = outline(network, job, image_shape, n_classes)
+        features = [int(entry["features"]) for entry in outlined]
+        block[network.name] = rows_of_block(n, features, memory, job.activations)
+        for entry in outlined:
+            d = int(entry["features"])
+            rows = choose_rows(n, d, memory, min(n, block[network.name]), itemsize)
+            layers.append(
+                LayerPlan(
+                    network.name,
+                    entry["name"],
+                    entry["depth"],
+                    d,
+                    n * d * itemsize,
+                    float(n) * n * d,
+                    Blocks(n, rows).tiles,
+                    tile_bytes(rows, d, itemsize),
+                )
+            )
+    return Plan(n, note, tuple(layers), block, memory)
+
+
+def _samples(job: Job) -> tuple[int, tuple[int, int, int], int, str]:
+    """N, the shape of an image, the number of classes; from the job's own figures where the data are not here."""
+    source = open_source(job.data)
+    try:
+        samples = source.list(job.seed)
+    except DataError as error:
+        n, classes = _expected(job.data)
+        if n is None:
+            raise
+        return n, ASSUMED_IMAGE, classes, f"as the job says; the data cannot be listed here: {error}"
+    shape = source.image(str(samples.id[0])).shape if source.has_images else ASSUMED_IMAGE
+    return len(samples), (shape[0], shape[1], shape[2]), len(samples.label_names), ""
+
+
+def _expected(data: Data) -> tuple[int | None, int]:
+    classes = data.classes if isinstance(data.classes, int) else len(data.classes or ())
+    if data.samples is not None:
+        return data.samples, max(classes, 2)
+    if classes and data.images_per_class:
+        return classes * data.images_per_class, classes
+    return None, 0
