@@ -44,7 +44,7 @@ class Data(Section):
     macro: Path | None = None  # two columns: class (directory or name), macro class
     labels: Path | None = None  # arrays only: (N,) integers or names, .npy or one a line in text
     max_unreadable: Annotated[int, Field(ge=0)] = 0  # images that may be skipped; more is an error
-    samples: Annotated[int, Field(ge=2)] | None = None  # how many there must be: refused if the data hold another number
+    samples: Annotated[int, Field(ge=2)] | None = None  # how many there must be; another number is refused
 
 
 class Train(Section):
@@ -83,6 +83,8 @@ class Model(Section):
     def _one_origin(self) -> Model:
         if (self.architecture is None) == (self.arrays is None):
             raise ValueError(f"model {self.name!r} needs either 'architecture' or 'arrays'")
+        if "overlaps" in (self.arrays or {}):
+            raise ValueError(f"model {self.name!r}: no layer can be called 'overlaps', where overlaps are stored")
         if self.architecture is not None and (self.weights is None) == (self.train is None):
             raise ValueError(
                 f"model {self.name!r} needs either 'weights' (an enum name such as 'DEFAULT', 'random', or a "
@@ -150,7 +152,7 @@ class Job(Section):
     @field_validator("model")
     @classmethod
     def _distinct_names(cls, models: tuple[Model, ...]) -> tuple[Model, ...]:
-        names = [m.name for m in models]
+        names = [m.name for m in models] + [f"{m.name}@{e}" for m in models if m.train for e in m.train.keep]
         if len(set(names)) != len(names):
             raise ValueError(f"two models have the same name: {names}")
         return models
@@ -193,7 +195,7 @@ def read_job(path: str | Path) -> Job:
         raise JobError(f"job {str(path)!r}: no such file; give the path of a TOML job, e.g. jobs/digits.toml")
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise JobError(f"job {str(path)!r} is not valid TOML: {error}") from None
     return parse_job(content, base=path.parent, where=str(path))
 
@@ -255,7 +257,8 @@ def _absolute(job: Job, base: Path) -> Job:
         update: dict[str, Any] = {}
         if model.arrays is not None:
             update["arrays"] = {name: resolve(path) for name, path in model.arrays.items()}
-        if model.weights is not None and (base / model.weights).is_file():
-            update["weights"] = str((base / model.weights).resolve())
+        checkpoint = resolve(Path(model.weights)) if model.weights is not None else None
+        if checkpoint is not None and checkpoint.is_file():
+            update["weights"] = str(checkpoint)
         models.append(model.model_copy(update=update))
     return job.model_copy(update={"data": data, "model": tuple(models)})

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import tomllib
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
 
-import psutil
+from dask.system import CPU_COUNT
 from dask.utils import parse_bytes
 from distributed import Client, LocalCluster
+from distributed.system import MEMORY_LIMIT
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from dnuc.errors import JobError, closest
@@ -51,13 +51,13 @@ class Local(Deployment):
 
     def processes(self) -> int:
         """Number of worker processes."""
-        return self.workers or max(1, len(os.sched_getaffinity(0)) // self.threads)
+        return self.workers or max(1, CPU_COUNT // self.threads)
 
     def worker_memory(self) -> int:
         """Bytes of one worker."""
         if self.memory != "auto":
             return parse_bytes(self.memory)
-        return int(psutil.virtual_memory().total / self.processes())
+        return MEMORY_LIMIT // self.processes()
 
     def task_memory(self) -> int:
         return self.worker_memory() // self.threads

@@ -43,7 +43,7 @@ def run_tasks(client: Client | None, tasks: Iterable[Task]) -> Iterator[tuple[Ta
         return
     waiting = iter(tasks)
     running: dict[Future, Task] = {}
-    completed = as_completed()
+    completed = as_completed(loop=client.loop)  # without it, of the default client, which may be another one
 
     def refill() -> None:
         room = AHEAD * max(1, sum(client.nthreads().values())) - len(running)

@@ -1,70 +1,52 @@
 """Exact distances of candidate pairs, and the merging of candidates into sorted lists.
 
-The squared difference of feature f is added to lane f mod 8, each lane in increasing f; the eight lanes are summed
-in one fixed order. The result does not depend on how the features were cut into chunks (chunks start at multiples of
-8), nor on the machine: without fast-math there is no reordering and no fused multiply-add.
+Squared differences are summed in one fixed order: in strips of 1024 features, aligned to the vector's start; within a
+strip feature f goes to lane f mod 64, each lane in increasing f; then the lanes in order, then the strips in order. So
+the result does not depend on how the features were cut into chunks (chunks are whole strips), nor on the machine:
+without fast-math there is no reordering and no fused multiply-add.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+from numba import njit, uint64
 
-LANES = 8
-_STRIP = 1024  # features that stay in cache while all pairs pass over them
+STRIP = 1024  # features; short enough that two blocks' strips stay in cache while all pairs pass over them
+LANES = 64
 
 
 @njit(cache=True, nogil=True)
-def add_squared_differences(left, right, rows, cols, lanes):
-    """Add the squared differences of some features of the pairs (rows[p], cols[p]) to their lanes.
+def add_squared_differences(left, right, rows, cols, total):
+    """Add the squared differences of some features of the pairs (rows[p], cols[p]) to their totals.
 
-    left (R, F), right (C, F): the same F features of two blocks, F a multiple of 8 except at the end of the vector;
-    rows, cols (P,): the pairs; lanes (P, 8) float64: what was summed over earlier features, changed in place.
+    left (R, F), right (C, F): the same F features of two blocks, from a multiple of STRIP on, F a multiple of STRIP
+    except at the end of the vector; rows, cols (P,): the pairs; total (P,) float64: changed in place.
     """
+    lanes = np.empty(LANES)
     features = left.shape[1]
-    for first in range(0, features, _STRIP):
-        last = min(first + _STRIP, features)
-        whole = first + (last - first) // LANES * LANES
+    for first in range(0, features, STRIP):
+        last = min(first + STRIP, features)
         for p in range(len(rows)):
-            x = left[rows[p]]
-            y = right[cols[p]]
-            a0, a1, a2, a3, a4, a5, a6, a7 = lanes[p]
-            for f in range(first, whole, LANES):
-                d0 = np.float64(x[f]) - np.float64(y[f])
-                d1 = np.float64(x[f + 1]) - np.float64(y[f + 1])
-                d2 = np.float64(x[f + 2]) - np.float64(y[f + 2])
-                d3 = np.float64(x[f + 3]) - np.float64(y[f + 3])
-                d4 = np.float64(x[f + 4]) - np.float64(y[f + 4])
-                d5 = np.float64(x[f + 5]) - np.float64(y[f + 5])
-                d6 = np.float64(x[f + 6]) - np.float64(y[f + 6])
-                d7 = np.float64(x[f + 7]) - np.float64(y[f + 7])
-                a0 += d0 * d0
-                a1 += d1 * d1
-                a2 += d2 * d2
-                a3 += d3 * d3
-                a4 += d4 * d4
-                a5 += d5 * d5
-                a6 += d6 * d6
-                a7 += d7 * d7
-            lanes[p, 0] = a0
-            lanes[p, 1] = a1
-            lanes[p, 2] = a2
-            lanes[p, 3] = a3
-            lanes[p, 4] = a4
-            lanes[p, 5] = a5
-            lanes[p, 6] = a6
-            lanes[p, 7] = a7
-            for f in range(whole, last):
-                d = np.float64(x[f]) - np.float64(y[f])
-                lanes[p, f - whole] += d * d
+            total[p] += _strip_sum(left[rows[p]], right[cols[p]], lanes, first, last)
 
 
-def lane_distances(lanes: np.ndarray) -> np.ndarray:
-    """Euclidean distances (P,) from the lanes (P, 8), summed in one fixed order."""
-    total = lanes[:, 0].copy()
-    for lane in range(1, LANES):
-        total += lanes[:, lane]
-    return np.sqrt(total)
+@njit(cache=True, nogil=True)
+def _strip_sum(x, y, lanes, first, last):
+    """Sum of (x - y)^2 over features first .. last - 1."""
+    lanes[:] = 0.0
+    whole = first + (last - first) // LANES * LANES
+    # unsigned counters spare a test for negative indices, which would keep the loop from being vectorized
+    for f in range(uint64(first), uint64(whole), uint64(LANES)):
+        for lane in range(uint64(LANES)):
+            d = np.float64(x[f + lane]) - np.float64(y[f + lane])
+            lanes[lane] += d * d
+    for lane in range(last - whole):
+        d = np.float64(x[whole + lane]) - np.float64(y[whole + lane])
+        lanes[lane] += d * d
+    total = 0.0
+    for lane in range(LANES):
+        total += lanes[lane]
+    return total
 
 
 @njit(cache=True, nogil=True)

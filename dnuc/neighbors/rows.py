@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from dnuc.errors import DataError
+from dnuc.store import DamagedError, StoredArray
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,10 @@ class Rows:
         if np.isfinite(values.sum(dtype=np.float64)) or np.isfinite(values).all():
             return
         bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
+        if isinstance(self.source, StoredArray):
+            place = (self.start + int(bad[0]), features.start)
+            reason = "a file is lost, or was damaged before its checksum was taken"
+            raise DamagedError(self.source.run, self.source.group, self.source.name, place, reason)
         rows = ", ".join(str(self.start + int(r)) for r in bad[:10])
         raise DataError(
             f"{self.label}: NaN or infinite values in {len(bad)} samples (positions {rows}"

@@ -28,7 +28,7 @@ from numba import njit
 
 from dnuc.errors import DataError
 from dnuc.neighbors.blocks import CHUNK, PANEL, panels
-from dnuc.neighbors.refine import LANES, add_squared_differences, lane_distances
+from dnuc.neighbors.refine import add_squared_differences
 from dnuc.neighbors.rows import Rows, read_ahead
 
 PAIRS_AT_ONCE = 2**20  # pairs refined together: bounds the memory of a tile full of ties
@@ -131,8 +131,7 @@ def _products(left: Rows, right: Rows, tier: Tier, device: str) -> tuple[np.ndar
         shift = np.mean([v.mean(axis=0, dtype=np.float64) for v in values], axis=0).astype(values[0].dtype)
         shifted = [torch.from_numpy(v - shift).to(device, tier.dtype) for v in values]
         for norm, rows in zip(norms, shifted, strict=False):
-            for part in panels(0, rows.shape[0], 256):
-                norm[part] += rows[part].double().square().sum(dim=1).cpu().numpy()
+            norm += torch.linalg.vector_norm(rows, dim=1, dtype=torch.float64).square().cpu().numpy()
         for panel in panels(0, shifted[0].shape[1], PANEL):
             piece = shifted[0][:, panel] @ shifted[-1][:, panel].T
             product = product.add_(piece) if several else piece
@@ -259,10 +258,10 @@ def exact_distances(left: Rows, right: Rows, rows: np.ndarray, cols: np.ndarray)
     distance = np.empty(len(rows))
     blocks = (left,) if left.start == right.start else (left, right)
     for batch in panels(0, len(rows), PAIRS_AT_ONCE):
-        lanes = np.zeros((batch.stop - batch.start, LANES))
+        total = np.zeros(batch.stop - batch.start)
         for _, values in read_ahead(blocks, panels(0, left.features, CHUNK)):
-            add_squared_differences(values[0], values[-1], rows[batch], cols[batch], lanes)
-        distance[batch] = lane_distances(lanes)
+            add_squared_differences(values[0], values[-1], rows[batch], cols[batch], total)
+        distance[batch] = np.sqrt(total)
     return distance
 
 

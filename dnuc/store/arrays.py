@@ -17,13 +17,13 @@ CHUNK_BYTES = 128 * 2**20
 
 
 class DamagedError(StoreError):
-    """Stored bytes do not match their checksum."""
+    """Stored bytes do not match their checksum, or a file is lost. `first` is () where nothing can be read."""
 
     def __init__(self, run: str, group: str, name: str, first: tuple[int, ...], reason: str) -> None:
         self.run, self.group, self.name, self.first = run, group, name, first
-        where = ", ".join(str(i) for i in first)
+        where = f" at or after element ({', '.join(str(i) for i in first)})" if first else ""
         super().__init__(
-            f"array {group}/{name} in {run} is damaged at or after element ({where}): {reason}. "
+            f"array {group}/{name} in {run} is damaged{where}: {reason.rstrip('.')}. "
             "Run the job again with --repair: only what is damaged is computed anew"
         )
 
@@ -51,7 +51,11 @@ class StoredArray:
 
     @cached_property
     def _array(self) -> Any:
-        return zarr.open_array(self.run, path=f"{self.group}/{self.name}", mode="r")
+        try:
+            return zarr.open_array(self.run, path=f"{self.group}/{self.name}", mode="r")
+        except (ValueError, OSError) as error:
+            reason = f"its description zarr.json cannot be read ({error})"
+            raise DamagedError(self.run, self.group, self.name, (), reason) from None
 
     def __getstate__(self) -> dict[str, str]:
         return {"run": self.run, "group": self.group, "name": self.name}
@@ -79,15 +83,21 @@ class StoredArray:
         """Number of dimensions."""
         return len(self.shape)
 
+    @property
+    def lost(self) -> int:
+        """Chunks without a file. A finished array has none, for chunks of fill values are written too."""
+        return self._array.nchunks - self._array.nchunks_initialized
+
     def __len__(self) -> int:
         return self.shape[0]
 
     def __getitem__(self, key: Any) -> np.ndarray:
+        array = self._array
         try:
-            return self._array[key]
+            return array[key]
         except (ValueError, OSError) as error:
             keys = key if isinstance(key, tuple) else (key,)
-            first = tuple((s.start or 0) if isinstance(s, slice) else 0 for s in keys)
+            first = tuple((k.start or 0) if isinstance(k, slice) else int(k) for k in keys)
             raise DamagedError(self.run, self.group, self.name, first, str(error)) from None
 
 

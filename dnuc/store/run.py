@@ -85,6 +85,8 @@ class RunStore:
 
     def attributes(self, group: str) -> dict[str, Any]:
         """What is recorded about a group: scalar results, names, its hash."""
+        if not self.exists(group):
+            raise StoreError(f"run {self.path} has no {group or 'zarr.json'}: has the stage run?")
         return dict(zarr.open_group(str(self.path), path=group, mode="r", use_consolidated=False).attrs)
 
     def describe(self, group: str, **attributes: Any) -> None:
@@ -162,7 +164,12 @@ class RunStore:
 
     def read(self, group: str, name: str) -> np.ndarray:
         """A whole array in memory; only for arrays whose size is a few values a sample."""
-        return self.array(group, name)[:]
+        stored = self.array(group, name)
+        values = stored[:]
+        if stored.lost and self.is_complete(group):
+            reason = f"{stored.lost} of its files are lost"
+            raise DamagedError(str(self.path), group, name, (0,) * stored.ndim, reason)
+        return values
 
     def has(self, group: str, name: str) -> bool:
         """Whether an array is stored."""
@@ -182,12 +189,13 @@ class RunStore:
 
     def repair(self, error: DamagedError) -> str:
         """Forget the damaged piece, so that the next run computes it anew; returns what will be done."""
-        if error.name == "activation":
+        if error.name == "activation" and error.first:
             rows = self.array(error.group, "activation").chunks[0]
             first = self._first_damaged_row(error, rows)
             self.write(error.group, "block_done", slice(first // rows, first // rows + 1), np.zeros(1, np.uint8))
             self.describe(error.group, complete=False)
-            return f"samples {first} .. {first + rows - 1} of {error.group} will be extracted again"
+            last = min(first + rows, len(self.array(error.group, "activation"))) - 1
+            return f"samples {first} .. {last} of {error.group} will be extracted again"
         self.drop(error.group)
         return f"{error.group} will be computed again"
 
@@ -197,7 +205,8 @@ class RunStore:
         for first in range(start, len(stored), rows):
             try:
                 for f in range(0, stored.shape[1], stored.chunks[1]):
-                    stored[first : first + rows, f : f + stored.chunks[1]]
+                    if not np.isfinite(stored[first : first + rows, f : f + stored.chunks[1]]).all():
+                        return first  # a lost file: what is not finite is never stored
             except DamagedError:
                 return first
         return start

@@ -1,0 +1,405 @@
+"""Networks trained and activations extracted, block by block, into the store; every finished block is kept."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from dask.system import CPU_COUNT
+
+from dnuc.activations.extract import extract, to_storage
+from dnuc.activations.layers import Layer, select_layers
+from dnuc.activations.models import Network, build_network
+from dnuc.activations.train import LabeledImages, train
+from dnuc.cluster import Cluster, Task, tell
+from dnuc.errors import DataError, ResourceError
+from dnuc.job import Activations, Job, Model
+from dnuc.store import RunStore, digest, open_external, stage_group
+
+FEATURES_A_CHUNK = 8192  # what the neighbor search reads at once
+MOST_ROWS = 4096
+FEWEST_BLOCKS = 16  # so that a small data set still keeps several workers busy
+SPACE_MARGIN = 1.02  # of the disk space needed: metadata, measures, report
+
+
+class Images(Protocol):
+    """Where images come from; sent to workers, so small."""
+
+    def image(self, sample_id: str) -> np.ndarray:
+        """One image, (height, width, channels) uint8."""
+
+
+@dataclass(frozen=True)
+class NetworkRun:
+    """One network of the run: a [[model]] table, or one kept epoch of its training."""
+
+    name: str
+    model: Model
+    weights: str | None = None  # file that training writes
+    epoch: int | None = None  # None: the final weights
+
+
+def runs_in(job: Job, directory: Path = Path()) -> list[NetworkRun]:
+    """Every network of a job in order; kept epochs of a training come before its end."""
+    runs = []
+    for model in job.model:
+        if model.train is None:
+            runs.append(NetworkRun(model.name, model))
+            continue
+        weights = directory / "models" / model.name / f"weights-{_training_digest(model, job)}"
+        for epoch in sorted(model.train.keep):
+            runs.append(NetworkRun(f"{model.name}@{epoch}", model, str(weights / f"epoch-{epoch:03d}.pt"), epoch))
+        runs.append(NetworkRun(model.name, model, str(weights / "final.pt")))
+    return runs
+
+
+def _training_digest(model: Model, job: Job) -> str:
+    """What trained weights depend on: another training writes to another directory."""
+    settings = model.model_dump(mode="json", exclude={"name", "layers"})
+    return digest("training", settings, job.data.model_dump(mode="json"), job.seed)
+
+
+def outline(run: NetworkRun, job: Job, image_shape: tuple[int, int, int], n_classes: int) -> list[dict[str, Any]]:
+    """The wanted layers of a network, in order, as plain values; nothing is loaded or downloaded."""
+    if run.model.arrays is not None:
+        return _array_layers(run.model)
+    network = build_network(run.model, seed=job.seed, n_classes=n_classes, image_shape=image_shape, outline=True)
+    return [_plain(layer) for layer in select_layers(network, run.model.layers)]
+
+
+def _plain(layer: Layer) -> dict[str, Any]:
+    return {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(layer).items()}
+
+
+def _array_layers(model: Model) -> list[dict[str, Any]]:
+    """Layers that something else computed: their order in the job is their depth."""
+    arrays = model.arrays or {}
+    last = max(1, len(arrays) - 1)
+    found = []
+    for position, (name, path) in enumerate(arrays.items()):
+        shape = open_external(path).shape
+        place = {"depth": position, "relative_depth": position / last}
+        found.append({"name": name, "module": str(path), **place, "features": int(np.prod(shape[1:]))})
+    return found
+
+
+def rows_of_block(n: int, features: list[int], memory: int, settings: Activations) -> int:
+    """Samples of one extraction task: whole batches, as many as memory and parallelism allow.
+
+    Raises
+    ------
+    ResourceError
+        If the activations of one batch do not fit.
+    """
+    batch = settings.batch_size
+    if settings.block is not None:
+        return -(-settings.block // batch) * batch
+    row_bytes = 4 * sum(features) + 8 * max(features)  # all layers, and the largest while it is written
+    most = memory // row_bytes
+    if most < batch:
+        raise ResourceError(
+            f"one batch of {batch} samples needs {batch * row_bytes / 2**20:.0f} MiB for all layers, a task may use "
+            f"{memory / 2**20:.0f} MiB: give workers more memory, or lower activations.batch_size to {max(1, most)}"
+        )
+    rows = batch
+    while 2 * rows <= min(MOST_ROWS, most, -(-n // FEWEST_BLOCKS)):
+        rows *= 2
+    return rows
+
+
+def run_activations(
+    store: RunStore,
+    job: Job,
+    cluster: Cluster,
+    images: Images | None,
+    training_data: Callable[[], Any],
+    samples_digest: str,
+) -> dict[tuple[str, str], str]:
+    """Train what is to be trained, extract what is not stored; the digest of each layer's activations.
+
+    `training_data()` gives the training and held-out images on a worker. Sets the run's models and layers.
+    """
+    n = len(store.array("samples", "label"))
+    attributes = store.attributes("samples")
+    n_classes = len(attributes["label_names"])
+    shape = tuple(attributes["image_shape"] or (1, 1, 1))
+    runs = runs_in(job, store.path)
+    layers = {run.name: outline(run, job, shape, n_classes) for run in runs}
+    for run in runs:
+        store.describe(f"models/{run.name}", layers=layers[run.name])
+    store.describe("", models=[run.name for run in runs])
+    keys = {run.name: _digest(run, job, samples_digest) for run in runs}
+    digests = {
+        (run.name, entry["name"]): _layer_digest(keys[run.name], entry) for run in runs for entry in layers[run.name]
+    }
+    waiting = [
+        _Extraction(store, job, run, layers[run.name], digests, n, shape, n_classes, cluster.memory) for run in runs
+    ]
+    waiting = [extraction for extraction in waiting if extraction.open()]
+    _check_disk(store, sum(extraction.bytes_to_write for extraction in waiting))
+    for extraction in waiting:
+        if extraction.run.model.train is not None:
+            run_training(store, job, extraction.run, keys[extraction.run.name], training_data, n_classes, cluster)
+        elif extraction.run.model.arrays is None:
+            extraction.network()  # a download or a wrong checkpoint is told before any work
+    for extraction in waiting:
+        extraction.execute(cluster, images)
+    return digests
+
+
+def _digest(run: NetworkRun, job: Job, samples_digest: str) -> str:
+    """What a network's activations depend on, apart from the layer."""
+    model = run.model.model_dump(mode="json", exclude={"name", "layers", "arrays"})
+    if model["train"] is not None:
+        model["train"].pop("keep")
+    files = [*(run.model.arrays or {}).values()]
+    if run.model.weights is not None and Path(run.model.weights).is_file():
+        files.append(Path(run.model.weights))
+    seen = [_file_digest(f) for f in files]
+    batch = None if run.model.arrays else job.activations.batch_size
+    return digest("activations", model, run.epoch, seen, job.seed, job.activations.dtype, batch, samples_digest)
+
+
+def _file_digest(path: Path) -> list[Any]:
+    """A checkpoint by its content; a large array by its size and time of change."""
+    if path.suffix in (".pt", ".pth"):
+        return [hashlib.sha256(path.read_bytes()).hexdigest()]
+    if not path.exists():
+        raise DataError(f"array {str(path)!r}: no such file or directory")
+    status = path.stat()
+    return [str(path), status.st_size, status.st_mtime_ns]
+
+
+def _layer_digest(key: str, layer: dict[str, Any]) -> str:
+    return digest(key, layer["name"], layer["module"], layer.get("call"), layer["features"])
+
+
+def _check_disk(store: RunStore, needed: int) -> None:
+    free = shutil.disk_usage(store.path).free
+    if needed * SPACE_MARGIN > free:
+        raise ResourceError(
+            f"activations need {needed:,} bytes ({needed / 2**30:.1f} GiB) on the disk of {store.path}, which has "
+            f"{free:,} free: give a run directory on a larger disk with --out, choose fewer layers, or set "
+            'activations.dtype = "float16"'
+        )
+
+
+# --- training ---------------------------------------------------------------------------------------------------
+
+
+def run_training(
+    store: RunStore,
+    job: Job,
+    run: NetworkRun,
+    key: str,
+    training_data: Callable[[], Any],
+    n_classes: int,
+    cluster: Cluster,
+) -> None:
+    """Train a network of the job on one worker, unless its weights are there; told epoch by epoch."""
+    settings = run.model.train
+    if settings is None or run.weights is None or Path(run.weights).is_file():
+        return
+    directory = Path(run.weights).parent
+    task = Task(_train, (run.model, job.seed, n_classes, str(directory), training_data), name=f"train-{run.model.name}")
+    with cluster.progress.stage("training", settings.epochs, "epochs") as stage:
+
+        def show(event: dict[str, Any]) -> None:
+            accuracy = event.get("test_accuracy")
+            note = f"{run.model.name}: loss {event['loss']:.3f}"
+            stage.advance(note=note if accuracy is None else f"{note}, held-out accuracy {accuracy:.4f}")
+
+        with cluster.listen(show):
+            for _, summary in cluster.run([task]):
+                store.describe(f"models/{run.model.name}", training=summary)
+
+
+def _train(model: Model, seed: int, n_classes: int, directory: str, training_data: Callable[[], Any]) -> dict[str, Any]:
+    """On a worker, with all the cores it may use: a training is one task, and nothing else can run beside it."""
+    data = training_data()
+    before = torch.get_num_threads()
+    torch.set_num_threads(CPU_COUNT)
+    try:
+        return train(
+            model,
+            LabeledImages(data.train_images, data.train_labels),
+            LabeledImages(data.test_images, data.test_labels),
+            seed=seed,
+            n_classes=n_classes,
+            directory=directory,
+            progress=tell,
+        )
+    finally:
+        torch.set_num_threads(before)
+
+
+# --- extraction -------------------------------------------------------------------------------------------------
+
+
+class _Extraction:
+    """What is left to extract of one network."""
+
+    def __init__(
+        self,
+        store: RunStore,
+        job: Job,
+        run: NetworkRun,
+        layers: list[dict[str, Any]],
+        digests: dict[tuple[str, str], str],
+        n: int,
+        image_shape: tuple[int, ...],
+        n_classes: int,
+        memory: int,
+    ) -> None:
+        self.store, self.job, self.run, self.n = store, job, run, n
+        self.wanted = {entry["name"]: digests[run.name, entry["name"]] for entry in layers}
+        self.layers = [e for e in layers if not store.is_complete(self._group(e["name"]), self.wanted[e["name"]])]
+        self._build = (run.model.model_dump_json(), run.weights, job.seed, n_classes, tuple(image_shape))
+        self._memory = memory
+        self._all_layers = layers
+        self.rows = 0
+        self.left: dict[str, np.ndarray] = {}  # layer -> blocks that are not stored
+
+    def _group(self, layer: str) -> str:
+        return stage_group(self.run.name, layer, "activations")
+
+    def open(self) -> bool:
+        """Prepare the arrays; False if nothing is left to do."""
+        if not self.layers:
+            return False
+        self._check_length()
+        self.rows = self._stored_rows() or self._chosen_rows()
+        for entry in self.layers:
+            group, name = self._group(entry["name"]), entry["name"]
+            self.store.begin(group, self.wanted[name])
+            shape = (self.n, int(entry["features"]))
+            dtype = self.job.activations.dtype
+            self.store.declare(group, "activation", shape, (self.rows, FEATURES_A_CHUNK), dtype)
+            self.store.declare(group, "block_done", (-(-self.n // self.rows),), (1,))
+            self.left[name] = ~self.store.flags(group, "block_done")
+        return True
+
+    def _check_length(self) -> None:
+        for name, path in (self.run.model.arrays or {}).items():
+            count = open_external(path).shape[0]
+            if count != self.n:
+                raise DataError(
+                    f"model {self.run.name!r}, layer {name!r}: {path} has {count} rows for {self.n} samples: all "
+                    "layers and the labels must hold the same samples in the same order"
+                )
+
+    def _stored_rows(self) -> int:
+        """Samples a block of what an earlier attempt stored: all layers of a network share their blocks."""
+        for name, wanted in self.wanted.items():
+            group = self._group(name)
+            if self.store.has(group, "activation") and self.store.attributes(group).get("digest") == wanted:
+                return self.store.array(group, "activation").chunks[0]
+        return 0
+
+    def _chosen_rows(self) -> int:
+        features = [int(entry["features"]) for entry in self._all_layers]
+        return rows_of_block(self.n, features, self._memory, self.job.activations)
+
+    @property
+    def bytes_to_write(self) -> int:
+        """Activations that are not stored yet."""
+        itemsize = 2 if self.job.activations.dtype == "float16" else 4
+        return sum(
+            int(self.left[entry["name"]].sum()) * self.rows * int(entry["features"]) * itemsize for entry in self.layers
+        )
+
+    def network(self) -> Network:
+        """The network itself, loaded in this process."""
+        return _network(*self._build)
+
+    def execute(self, cluster: Cluster, images: Images | None) -> None:
+        """Run the blocks that are left, and mark the layers complete."""
+        blocks = -(-self.n // self.rows)
+        wanted = {b: [e for e in self.layers if self.left[e["name"]][b]] for b in range(blocks)}
+        pending = {b: entries for b, entries in wanted.items() if entries}
+        started = time.monotonic()
+        tasks = (self._task(block, entries, images) for block, entries in pending.items())
+        with cluster.progress.stage("activations", blocks, "blocks", blocks - len(pending)) as stage:
+            for _, written in cluster.run(tasks):
+                stage.advance(note=f"{self.run.name}, {written / 2**20:.0f} MiB a block")
+        seconds = (time.monotonic() - started) / len(self.layers)
+        for entry in self.layers:
+            self.store.finish(self._group(entry["name"]), seconds=round(seconds, 3))
+
+    def _task(self, block: int, entries: list[dict[str, Any]], images: Images | None) -> Task:
+        span = slice(block * self.rows, min(self.n, (block + 1) * self.rows))
+        where = (self.store, self.run.name, block, span, self.job.activations)
+        name = f"extract-{self.run.name}-{block}"
+        if self.run.model.arrays is not None:
+            paths = {e["name"]: str(self.run.model.arrays[e["name"]]) for e in entries}
+            return Task(_copy_block, (*where, paths), name=name)
+        return Task(_extract_block, (*where, self._build, entries, images), name=name)
+
+
+@lru_cache(maxsize=2)
+def _network(model: str, weights: str | None, seed: int, n_classes: int, shape: tuple[int, int, int]) -> Network:
+    """A network, built once in a process."""
+    state = torch.load(weights, map_location="cpu", weights_only=True) if weights is not None else None
+    settings = Model.model_validate_json(model)
+    return build_network(settings, seed=seed, n_classes=n_classes, image_shape=shape, state=state)
+
+
+def _extract_block(
+    store: RunStore,
+    name: str,
+    block: int,
+    span: slice,
+    settings: Activations,
+    build: tuple[Any, ...],
+    entries: list[dict[str, Any]],
+    images: Images,
+) -> int:
+    """One forward pass over a block of samples, written to all its layers; returns the bytes written."""
+    network = _network(*build)
+    ids = store.array("samples", "id")[span].tolist()
+    inputs = network.preprocess(images.image(sample_id) for sample_id in ids)
+    layers = [Layer(**{**e, "shape": tuple(e["shape"]), "aliases": tuple(e["aliases"])}) for e in entries]
+    values = extract(network, layers, inputs, batch_size=settings.batch_size)
+    del inputs
+    return sum(_store(store, name, layer.name, block, span, settings, values.pop(layer.name), ids) for layer in layers)
+
+
+def _copy_block(
+    store: RunStore, name: str, block: int, span: slice, settings: Activations, paths: dict[str, str]
+) -> int:
+    """A block of representations that something else computed, written to the store."""
+    ids = store.array("samples", "id")[span].tolist()
+    written = 0
+    for layer, path in paths.items():
+        rows = np.asarray(open_external(path)[span]).reshape(span.stop - span.start, -1)
+        with np.errstate(over="ignore"):
+            values = rows.astype(np.float32)
+        if not np.isfinite(values).all() and np.isfinite(rows).all():
+            raise DataError(f"model {name!r}, layer {layer!r}: values of {path} do not fit into float32; rescale them")
+        written += _store(store, name, layer, block, span, settings, values, ids)
+    return written
+
+
+def _store(
+    store: RunStore,
+    model: str,
+    layer: str,
+    block: int,
+    span: slice,
+    settings: Activations,
+    values: np.ndarray,
+    ids: list[str],
+) -> int:
+    group = stage_group(model, layer, "activations")
+    stored = to_storage(values, settings.dtype, f"{model}/{layer}", ids)
+    store.write(group, "activation", (span, slice(None)), stored)
+    store.write(group, "block_done", slice(block, block + 1), np.ones(1, np.uint8))
+    return stored.nbytes

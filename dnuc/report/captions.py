@@ -1,0 +1,202 @@
+"""What each figure shows, in words: a title, what to look for, and a caption with definitions and sources."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from dnuc.report.findings import Findings
+from dnuc.report.peak_map import DRAWN, LINES
+from dnuc.report.peaks import color_groups
+from dnuc.report.tree import tree_layer
+
+DOIMO = "Doimo et al. 2020"
+
+
+@dataclass(frozen=True)
+class Caption:
+    """The words beside a figure."""
+
+    title: str
+    see: str  # what to look for
+    text: str  # definitions, settings, sources
+
+
+def caption(kind: str, findings: Findings, model: str | None) -> Caption:
+    """The words for a figure of a run; `kind` is a key of `FIGURES`, `model` None for figures of all models."""
+    title, see, write = _WORDS[kind]
+    shown = f"Model {model}. " if model and len(findings.models) > 1 else ""
+    return Caption(title, see, shown + write(findings, model or ""))
+
+
+def _overlap_profiles(findings: Findings, model: str) -> str:
+    n, k = len(findings.samples), findings.overlap_k
+    macro = "those of its macro class, " if findings.results.macro_names else ""
+    return (
+        f"Of a sample's k = {k} nearest neighbors, the mean share of those of its class, {macro}those that are also "
+        "its neighbors in the last layer (output), and in the next layer. Layers are evenly spaced; behind each name "
+        f"is its depth. Random neighbors would give {_chance(findings):.2g} with the classes and "
+        f"k/(N-1) = {k / max(1, n - 1):.2g} with a layer. {DOIMO}, Sec. 2.1 and Fig. 2a."
+        + _published(findings, [model], ["label_overlap", "output_overlap", "next_overlap"])
+    )
+
+
+def _chance(findings: Findings) -> float:
+    """The overlap with the classes that random neighbors would have."""
+    counts = np.bincount(findings.samples["label"])
+    n = counts.sum()
+    return float((counts * (counts - 1)).sum() / max(1, n * (n - 1)))
+
+
+def _histograms(findings: Findings, model: str) -> str:
+    return (
+        f"Share of the samples by how many of their k = {findings.overlap_k} nearest neighbors have their class; "
+        f"dashed, the mean. Heights differ from panel to panel. {DOIMO}, Fig. 2b."
+    )
+
+
+def _compare(findings: Findings, model: str) -> str:
+    return (
+        f"Mean share of a sample's k = {findings.overlap_k} nearest neighbors that have its class. The layers of each "
+        f"model are evenly spaced. {DOIMO}, Fig. 2c."
+    )
+
+
+def _matrix(findings: Findings, model: str) -> str:
+    return f"Mean share of common neighbors, k = {findings.overlap_k}, of all pairs of layers. {DOIMO}, Eq. 1."
+
+
+def _dimension(findings: Findings, model: str) -> str:
+    return (
+        f"TwoNN estimate on the {findings.job.measures.fraction:.0%} smallest ratios of the distances to the second "
+        "and the first neighbor, with the standard error of the fit; relative depth is depth divided by the depth of "
+        "the output. Values above about 20 are lower bounds. Facco et al. 2017; Ansuini et al. 2019."
+        + _published(findings, findings.models, ["intrinsic_dimension"])
+    )
+
+
+def _hubs(findings: Findings, model: str) -> str:
+    text = (
+        f"Top: mean share of the k = {findings.overlap_k} nearest neighbors that are also neighbors in the first layer "
+        "(input) or in the last (output). "
+    )
+    if findings.of(model)["neighborhood_entropy"].notna().any():
+        text += (
+            "Bottom: mean Shannon entropy of the images among the neighbors, with the standard error over samples; "
+            "dashed, the same for neighbors drawn at random. "
+        )
+    if findings.images is not None:
+        text += (
+            "Right: the most frequent neighbors in the first layer and in the layer whose ten reach most samples, each "
+            "with the number of neighborhoods that it is in. "
+        )
+    return text + f"{DOIMO}, Sec. 3.2 and Fig. 3." + _published(findings, [model], ["output_overlap"])
+
+
+def _peaks(findings: Findings, model: str) -> str:
+    settings = findings.job.landscape
+    return (
+        f"Peaks of the density of each layer, from the k = {findings.job.landscape_k} nearest neighbors, that are "
+        f"significant at z = {settings.z:g} ({settings.convention} convention). {DOIMO}, Sec. 2.2."
+        + _published(findings, findings.models, ["n_peaks"])
+    )
+
+
+def _peak_map(findings: Findings, model: str) -> str:
+    ready = findings.with_stage("landscape", model)
+    names, macros = findings.results.label_names, findings.results.macro_names
+    colored = "color for the share of its most frequent class"
+    if ready and color_groups(findings.peaks(model, ready[-1]), names, macros):
+        colored = f"slices for the {'macro ' if macros else ''}classes of its samples"
+    return (
+        f"A disc a peak: area for its number of samples, {colored}; a name where at least half of the samples are of "
+        "one class and it fits. Lines join peaks that touch, thicker for a higher saddle. The layout is schematic: "
+        "peaks with a high pass between them are close, as far as a plane allows, and directions mean nothing. At most "
+        f"{DRAWN} peaks are drawn, the largest; where more than {LINES} pairs touch, only the highest saddle of each "
+        f"peak. {DOIMO}, Fig. 4a."
+    )
+
+
+def _agreement(findings: Findings, model: str) -> str:
+    macro = " (macro classes: only over samples that have one)" if findings.results.macro_names else ""
+    return (
+        f"Top: adjusted Rand index between the density peaks and the classes{macro}; 1 for equal partitions, 0 on "
+        f"average for unrelated ones. Bottom: number of peaks. {DOIMO}, Sec. 3.3 and Fig. 4b."
+        + _published(findings, [model], ["ari_class", "ari_macro", "n_peaks"])
+    )
+
+
+def _tree(findings: Findings, model: str) -> str:
+    layer = tree_layer(findings, model)
+    tree = (findings.attributes("landscape", model, layer).get("tree") if layer else None) or {}
+    text = (
+        "Every leaf is a peak and reaches to its log density; branches join at the log density of the saddle between "
+        f"them ({_METHODS.get(tree.get('method', ''), tree.get('method', ''))}). At a leaf: its most frequent class, "
+        "the share of that class, and the number of samples, which is also the area of the dot. "
+    )
+    if tree.get("filled"):
+        text += (
+            f"Peaks that do not touch have no saddle; they count as {tree['fill']:.3g} below the highest peak. "
+            "Joints that rest on this are dashed. "
+        )
+    return text + f"{DOIMO}, Sec. 3.3 and Fig. 4c, there with the leaves on top."
+
+
+def _published(findings: Findings, models: list[str], columns: list[str]) -> str:
+    """What open markers are, where there are any."""
+    tables = [findings.published(m) for m in models]
+    if not any(t is not None and t[columns].notna().any(axis=None) for t in tables):
+        return ""
+    settings = "300 ImageNet classes, 300 images each, k = 30, z = 1.65"
+    return f" Open markers: published for ResNet152 ({settings}; {DOIMO})."
+
+
+_METHODS = {"weighted": "WPGMA", "average": "UPGMA", "single": "single linkage", "complete": "complete linkage"}
+_WORDS: dict[str, tuple[str, str, Callable[[Findings, str], str]]] = {
+    "fig2a": (
+        "Overlap profiles",
+        "Where the overlap with the classes jumps, classes nucleate; where that with the next layer dips, neighbors "
+        "are exchanged.",
+        _overlap_profiles,
+    ),
+    "fig2b": (
+        "How overlaps are distributed",
+        "Two humps in one panel are two phases: samples that already sit among their class, and samples that do not.",
+        _histograms,
+    ),
+    "fig2c": ("Models compared", "Whether the classes appear at the same relative place in every model.", _compare),
+    "overlap_matrix": (
+        "All pairs of layers",
+        "Bright blocks are stretches of layers that keep their neighbors; a dark border is a sudden change.",
+        _matrix,
+    ),
+    "dimension": (
+        "Intrinsic dimension",
+        "The hump: representations first expand, then shrink towards the output.",
+        _dimension,
+    ),
+    "fig3": (
+        "Forgetting the input, and hubs",
+        "Where the overlap with the input is lost, and whether neighborhoods fill up with simple images (low entropy) "
+        "there.",
+        _hubs,
+    ),
+    "peaks": ("Number of density peaks", "One peak means that the structure of the input is wiped out.", _peaks),
+    "fig4a": (
+        "Density peaks, layer by layer",
+        "How peaks split up, first by macro classes, then by classes.",
+        _peak_map,
+    ),
+    "fig4b": (
+        "Peaks and classes",
+        "Macro classes emerge first; when peaks break up into classes, the one index falls and the other rises.",
+        _agreement,
+    ),
+    "fig4c": (
+        "The tree of the peaks",
+        "Whether peaks of related classes share a branch: chains of mountains with high passes.",
+        _tree,
+    ),
+}

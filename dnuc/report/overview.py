@@ -1,0 +1,141 @@
+"""The words and numbers of the page beside its figures: what was computed, the table of layers, and what to know."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pandas as pd
+
+from dnuc.report.findings import Findings
+
+MISSING = "–"  # noqa: RUF001 - a dash for a value that is not there
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the page's table of layers."""
+
+    name: str
+    heading: str
+    meaning: str
+    write: Callable[[pd.Series], str]
+
+
+def layer_columns(layers: pd.DataFrame) -> list[Column]:
+    """The columns that hold something, with how their values are written."""
+    columns = [
+        Column("model", "model", "network", lambda row: str(row["model"])),
+        Column("layer", "layer", "name of the layer", lambda row: str(row["layer"])),
+        _number("depth", "depth", "weighted layers from the input", ",.0f"),
+        _number("features", "D", "features of the layer, flattened", ",.0f"),
+        Column("intrinsic_dimension", "ID", "intrinsic dimension ± standard error (TwoNN)", _dimension),
+        _number("label_overlap", "χ class", "overlap with the classes", ".3f"),
+        _number("macro_overlap", "χ macro", "overlap with the macro classes", ".3f"),
+        _number("input_overlap", "χ input", "overlap with the first layer", ".3f"),
+        _number("output_overlap", "χ output", "overlap with the last layer", ".3f"),
+        _number("next_overlap", "χ next", "overlap with the next layer", ".3f"),
+        _number("hub_coverage", "hubs", "share of neighborhoods that hold one of the top hubs", ".1%"),
+        _number("neighborhood_entropy", "entropy", "mean image entropy of the neighbors, bit", ".3f"),
+        _number("n_peaks", "peaks", "significant density peaks", ",.0f"),
+        _number("core_share", "core", "share of samples above the highest saddle of their peak", ".1%"),
+        _number("ari_class", "ARI class", "adjusted Rand index of peaks and classes", ".3f"),
+        _number("ari_macro", "ARI macro", "adjusted Rand index of peaks and macro classes", ".3f"),
+    ]
+    if layers["model"].nunique() == 1:
+        del columns[0]
+    return [c for c in columns if layers[c.name].notna().any()]
+
+
+def _number(name: str, heading: str, meaning: str, form: str) -> Column:
+    return Column(name, heading, meaning, lambda row: MISSING if pd.isna(row[name]) else format(row[name], form))
+
+
+def _dimension(row: pd.Series) -> str:
+    if pd.isna(row["intrinsic_dimension"]):
+        return MISSING
+    return f"{row['intrinsic_dimension']:.1f} ± {row['intrinsic_dimension_error']:.1f}"
+
+
+def facts(findings: Findings) -> list[tuple[str, str]]:
+    """What was computed, as pairs of a term and its value."""
+    job, results = findings.job, findings.results
+    macros, several_k = results.macro_names, len(job.overlap_k) > 1
+    return [
+        ("Samples", f"{len(findings.samples):,} of {len(results.label_names):,} classes, from {job.data.source}"),
+        ("Macro classes", f"{len(macros)}: {', '.join(macros)}" if macros else "none"),
+        ("Models", ", ".join(f"{m} ({len(findings.of(m))} layers)" for m in findings.models)),
+        ("Neighbors", f"{job.neighbors.k} a sample, exact, Euclidean"),
+        ("Overlaps", "k = " + ", ".join(map(str, job.overlap_k)) + ("; the first is drawn" if several_k else "")),
+        ("Intrinsic dimension", f"TwoNN on the {job.measures.fraction:.0%} smallest distance ratios"),
+        ("Density", _density(findings)),
+        ("Seed", str(job.seed)),
+        ("Computed with", f"dnuc {results.store.attributes('').get('dnuc_version', '(version not recorded)')}"),
+    ]
+
+
+def _density(findings: Findings) -> str:
+    settings = findings.job.landscape
+    rounded = ", rounded to an integer" if settings.integer_dimension else ""
+    return (
+        f"k = {findings.job.landscape_k}, with the intrinsic dimension of each layer{rounded}; peaks at "
+        f"z = {settings.z:g}, {settings.convention} convention"
+    )
+
+
+def notes(findings: Findings) -> list[str]:
+    """What a reader should know before trusting a number: what was left out, redone or assumed."""
+    return [*_sample_notes(findings), *_layer_notes(findings), *_published_note(findings), *_unreadable(findings)]
+
+
+def _sample_notes(findings: Findings) -> list[str]:
+    skipped = findings.results.store.attributes("samples").get("skipped", [])
+    if not skipped:
+        return []
+    shown = "; ".join(skipped[:10]) + (f"; and {len(skipped) - 10:,} more" if len(skipped) > 10 else "")
+    return [f"Unreadable images that were left out: {len(skipped):,}. {shown}."]
+
+
+def _layer_notes(findings: Findings) -> list[str]:
+    found = []
+    layers = findings.layers
+    redone = layers["redone"].sum()
+    if redone:
+        found.append(
+            f"{redone:,.0f} of {len(layers) * len(findings.samples):,} neighbor lists could not be certified by the "
+            "fast filter and were redone in higher precision; all lists are exact."
+        )
+    for model, rows in layers[layers["duplicates"] > 0].groupby("model", sort=False):
+        each = ", ".join(f"{row['layer']} {row['duplicates']:,.0f}" for _, row in rows.iterrows())
+        found.append(f"{model}: samples with another sample at distance 0, by layer: {each}.")
+    for _, row in layers.iterrows():
+        measured = findings.attributes("measures", row["model"], row["layer"])
+        if measured.get("dimension_note"):
+            found.append(f"{_place(row)} has no intrinsic dimension. {measured['dimension_note']}.")
+        landscape = findings.attributes("landscape", row["model"], row["layer"])
+        if landscape.get("note"):
+            found.append(f"{_place(row)} has no landscape. {landscape['note']}.")
+        tree = landscape.get("tree") or {}
+        if tree.get("filled"):
+            found.append(
+                f"{_place(row)}: {len(tree['filled']):,} of {len(tree['linkage']):,} joints of the tree are between "
+                f"peaks that do not touch; their height is assumed (fill {tree['fill']:.4g})."
+            )
+    return found
+
+
+def _place(row: pd.Series) -> str:
+    return f"{row['model']}, {row['layer']}"
+
+
+def _published_note(findings: Findings) -> list[str]:
+    wanted = findings.job.report.published
+    if wanted is None or any(findings.published(m) is not None for m in findings.models):
+        return []
+    return [f"Published values of {wanted} were asked for, but no model of this run has that architecture or name."]
+
+
+def _unreadable(findings: Findings) -> list[str]:
+    if not findings.unreadable:
+        return []
+    return [f"Images of hubs that could not be read for this page: {', '.join(findings.unreadable)}."]

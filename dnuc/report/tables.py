@@ -1,0 +1,80 @@
+"""Tables of a run as files: all layers in one, and the landscape of each layer sample by sample."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from dnuc.report.findings import Findings
+from dnuc.report.peaks import Peaks
+from dnuc.store import stage_group
+
+
+def write_tables(findings: Findings, directory: Path) -> list[tuple[str, str]]:
+    """Write every table as CSV and as Parquet; returns (model, layer) of those with tables of their own.
+
+    layers: a row a model and layer with every measure (`Results.layers`). For each layer with a landscape, in
+    <model>/<layer>: samples (sample, id, class, log_density, error, peak, core), peaks (peak, center, center_id,
+    log_density, size, core_size, class, class_share, macro), saddles (peak_a, peak_b, log_density, error,
+    sample). Log densities are natural logarithms. Samples and peaks are numbered from 0, as in the store.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    _write(findings.layers, directory / "layers")
+    written = []
+    for model in findings.models:
+        for layer in findings.with_stage("landscape", model):
+            place = directory / model / layer
+            place.mkdir(parents=True, exist_ok=True)
+            peaks = findings.peaks(model, layer)
+            _write(sample_table(findings, model, layer), place / "samples")
+            _write(peak_table(findings, peaks), place / "peaks")
+            _write(peaks.saddles, place / "saddles")
+            written.append((model, layer))
+    return written
+
+
+def sample_table(findings: Findings, model: str, layer: str) -> pd.DataFrame:
+    """A row a sample: which peak it belongs to, how dense it lies, and whether it is in the peak's core."""
+    group = stage_group(model, layer, "landscape")
+    samples, read = findings.samples, findings.results.store.read
+    return pd.DataFrame(
+        {
+            "sample": np.arange(len(samples)),
+            "id": samples["id"],
+            "class": samples["class_name"],
+            "log_density": read(group, "log_density"),
+            "error": read(group, "log_density_error"),
+            "peak": read(group, "peak"),
+            "core": read(group, "core"),
+        }
+    )
+
+
+def peak_table(findings: Findings, peaks: Peaks) -> pd.DataFrame:
+    """A row a peak: its top, its size, and the class and macro class that most of its samples have.
+
+    macro is empty where most samples have no macro class.
+    """
+    label, share = peaks.majority
+    macro_names = np.array([*findings.results.macro_names, ""], dtype=object)
+    return pd.DataFrame(
+        {
+            "peak": np.arange(len(peaks)),
+            "center": peaks.center,
+            "center_id": findings.samples["id"].to_numpy()[peaks.center],
+            "log_density": peaks.log_density,
+            "size": peaks.size,
+            "core_size": peaks.core_size,
+            "class": np.array(findings.results.label_names, dtype=object)[label],
+            "class_share": share,
+            "macro": macro_names[peaks.macro_count.argmax(axis=1)],
+        }
+    )
+
+
+def _write(table: pd.DataFrame, path: Path) -> None:
+    """Write path.csv and path.parquet."""
+    table.to_parquet(f"{path}.parquet", index=False)
+    table.to_csv(f"{path}.csv", index=False)

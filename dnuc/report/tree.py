@@ -1,0 +1,119 @@
+"""Fig. 4c: the peaks of a layer as a tree, joined in the order of the saddles between them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from scipy.cluster.hierarchy import leaves_list
+
+from dnuc.report.findings import Findings
+from dnuc.report.peaks import Groups, Peaks, color_groups
+from dnuc.report.style import DARK, DOUBLE, FONT, GREY, PAGE, columns_that_fit, layer_name, new_figure, shorten
+
+ROW = 0.17  # inches of a leaf, where there is room
+LEGIBLE = 5.5  # points: leaf labels that had to be smaller are left out
+
+
+def tree_layer(findings: Findings, model: str) -> str | None:
+    """The layer whose tree is drawn: the job's, or the last one with a landscape."""
+    wanted = findings.job.report.tree_layer
+    chosen = findings.choose(model, (wanted,) if wanted else (), "landscape", 1)
+    if wanted and chosen:
+        return chosen[0]
+    ready = findings.with_stage("landscape", model)
+    return ready[-1] if ready else None
+
+
+def peak_tree(findings: Findings, model: str) -> Figure | None:
+    """Every leaf is a peak and reaches to its log density; branches join at the log density of the saddle.
+
+    None for a single peak, and where no tree was stored because the peaks are too many.
+    """
+    layer = tree_layer(findings, model)
+    if layer is None:
+        return None
+    peaks = findings.peaks(model, layer)
+    tree = peaks.attributes.get("tree")
+    if not tree or len(peaks) < 2:
+        return None
+    linkage = np.asarray(tree["linkage"], dtype=np.float64)  # (P - 1, 4)
+    names, macros = findings.results.label_names, findings.results.macro_names
+    groups = color_groups(peaks, names, macros)
+    row = min(ROW, (PAGE - 1) / len(peaks))
+    figure = new_figure(DOUBLE, max(1.6, row * len(peaks) + 0.9))
+    axes = figure.add_subplot()
+    order = leaves_list(linkage)
+    _draw_branches(axes, peaks, tree, linkage, order, groups)
+    _label_leaves(axes, peaks, order, names, min(FONT, 0.82 * row * 72))
+    axes.set_title(layer_name(findings.row(model, layer), DOUBLE), loc="left")
+    axes.set_xlabel("log density (natural logarithm)")
+    _explain(figure, groups, any_filled=bool(tree["filled"]))
+    return figure
+
+
+def _draw_branches(
+    axes: Axes, peaks: Peaks, tree: dict[str, Any], linkage: np.ndarray, order: np.ndarray, groups: Groups | None
+) -> None:
+    n = len(peaks)
+    x = np.concatenate([peaks.log_density, peaks.summit - linkage[:, 2]])  # leaves, then merges
+    y = np.empty(2 * n - 1)
+    y[order] = np.arange(n)
+    color = (groups.majority_color if groups else [DARK] * n) + [DARK] * (n - 1)
+    lines: list[list[tuple[float, float]]] = []
+    colors: list[str] = []
+    dashed: list[list[tuple[float, float]]] = []
+    filled = set(tree["filled"])
+    for step, (a, b) in enumerate(linkage[:, :2].astype(int)):
+        node = n + step
+        y[node] = (y[a] + y[b]) / 2
+        color[node] = color[a] if color[a] == color[b] else DARK
+        for child in (a, b):
+            path = [(x[child], y[child]), (x[node], y[child]), (x[node], y[node])]
+            if step in filled:
+                dashed.append(path)
+            else:
+                lines.append(path)
+                colors.append(color[child])
+    thick = float(np.clip(60 / n, 0.5, 1.3))
+    axes.add_collection(LineCollection(dashed, colors=GREY, linewidths=thick * 0.8, linestyles="--"))
+    axes.add_collection(LineCollection(lines, colors=colors, linewidths=thick))
+    area = np.clip(peaks.size / peaks.size.max() * 30, 2, None) * min(1, 60 / n)
+    axes.scatter(x[:n], y[:n], s=area, c=color[:n], zorder=3, linewidths=0)
+    span = x.max() - x.min()
+    axes.set_xlim(x.min() - 0.03 * span, x.max() + 0.03 * span)
+    axes.set_ylim(n - 0.5, -0.5)
+
+
+def _label_leaves(axes: Axes, peaks: Peaks, order: np.ndarray, label_names: list[str], size: float) -> None:
+    """Majority class, its share and the peak's size beside every leaf; nothing where it could not be read."""
+    axes.spines["left"].set_visible(False)
+    axes.yaxis.tick_right()
+    axes.tick_params(axis="y", length=0)
+    if size < LEGIBLE:
+        axes.set_yticks([])
+        return
+    label, share = peaks.majority
+    texts = [f"{shorten(label_names[label[p]])}  {share[p]:.0%}  {peaks.size[p]:,}" for p in order]
+    axes.set_yticks(range(len(order)), texts, fontsize=size)
+    right = axes.get_xlim()[1]
+    axes.hlines(range(len(order)), peaks.log_density[order], right, colors="#dddddd", linewidths=0.5, zorder=0)
+
+
+def _explain(figure: Figure, groups: Groups | None, *, any_filled: bool) -> None:
+    handles: list[Line2D] = []
+    if groups:
+        handles = [
+            Line2D([], [], color=c, marker="o", label=shorten(n))
+            for n, c in zip(groups.names, groups.colors, strict=True)
+        ]
+        handles.append(Line2D([], [], color=DARK, label="mixed branch"))
+    if any_filled:
+        handles.append(Line2D([], [], color=GREY, linestyle="--", label="peaks do not touch: height assumed"))
+    if handles:
+        columns = columns_that_fit([str(h.get_label()) for h in handles], DOUBLE)
+        figure.legend(handles=handles, loc="outside lower left", ncols=columns)
