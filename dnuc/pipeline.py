@@ -93,16 +93,13 @@ def run_stages(store: RunStore, job: Job, cluster: Cluster) -> None:
         for (model, layer), of in digests.items()
     ]
     run_neighbors(store, searches, job.neighbors, cluster)
-    measured = run_measures(store, job, searches, cluster)
-    run_landscapes(store, job, measured, cluster)
-    run_report(store, job, cluster)
+    done = run_measures(store, job, searches, cluster) + run_landscapes(store, job, searches, cluster)
+    run_report(store, job, digest(RESULTS, __version__, done, job.title, job.report.model_dump()), cluster)
     store.consolidate()
 
 
-def run_measures(
-    store: RunStore, job: Job, searches: list[LayerSearch], cluster: Cluster
-) -> dict[tuple[str, str], str]:
-    """Measures of every layer and the overlaps of all pairs; returns the digest of each layer's measures."""
+def run_measures(store: RunStore, job: Job, searches: list[LayerSearch], cluster: Cluster) -> list[str]:
+    """Measures of every layer and the overlaps of all pairs; returns the digests of what is stored then."""
     settings = {
         "overlap_k": list(job.overlap_k),
         "fraction": job.measures.fraction,
@@ -111,14 +108,14 @@ def run_measures(
     }
     of = {(s.model, s.layer): s.digest for s in searches}
     labels = samples_digest(job)
-    digests, tasks, pairs = {}, [], []
+    digests, tasks, pairs = [], [], []
     for model in dict.fromkeys(s.model for s in searches):
         layers = [entry["name"] for entry in store.layers(model)]
         for position, layer in enumerate(layers):
             others = [layers[0], layers[-1], layers[min(position + 1, len(layers) - 1)]]
             needs = [of[model, name] for name in (layer, *others)]
             key = digest(RESULTS, "measures", needs, settings, labels)
-            digests[model, layer] = key
+            digests.append(key)
             group = stage_group(model, layer, "measures")
             if not store.is_complete(group, key):
                 store.begin(group, key)
@@ -127,7 +124,7 @@ def run_measures(
     _run_all(cluster, "measures", tasks)
     for model, count, key in pairs:
         _run_overlaps(store, job, model, count, key, cluster)
-    return digests
+    return [*digests, *(key for _, _, key in pairs)]
 
 
 def _run_overlaps(store: RunStore, job: Job, model: str, count: int, key: str, cluster: Cluster) -> None:
@@ -149,22 +146,26 @@ def _run_overlaps(store: RunStore, job: Job, model: str, count: int, key: str, c
     store.finish(group, layers=[entry["name"] for entry in store.layers(model)], overlap_k=ks)
 
 
-def run_landscapes(store: RunStore, job: Job, measured: dict[tuple[str, str], str], cluster: Cluster) -> None:
-    """Density, peaks and tree of every layer."""
+def run_landscapes(store: RunStore, job: Job, searches: list[LayerSearch], cluster: Cluster) -> list[str]:
+    """Density, peaks and tree of every layer; returns the digests of what is stored then."""
     settings = {
         "k": job.landscape_k,
         "z": job.landscape.z,
         "convention": job.landscape.convention,
         "integer_dimension": job.landscape.integer_dimension,
     }
-    tasks = []
-    for (model, layer), of in measured.items():
+    labels = samples_digest(job)
+    digests, tasks = [], []
+    for search in searches:
+        model, layer = search.model, search.layer
         group = stage_group(model, layer, "landscape")
-        key = digest(RESULTS, "landscape", of, settings)
+        key = digest(RESULTS, "landscape", search.digest, job.measures.fraction, settings, labels)
+        digests.append(key)
         if not store.is_complete(group, key):
             store.begin(group, key)
             tasks.append(Task(landscape_layer, (store, model, layer, settings), name=f"landscape-{model}-{layer}"))
     _run_all(cluster, "landscape", tasks)
+    return digests
 
 
 def _run_all(cluster: Cluster, name: str, tasks: list[Task]) -> None:
@@ -174,12 +175,14 @@ def _run_all(cluster: Cluster, name: str, tasks: list[Task]) -> None:
                 stage.advance(note=task.name)
 
 
-def run_report(store: RunStore, job: Job, cluster: Cluster) -> Path:
-    """Figures, tables and the page, drawn in this process."""
+def run_report(store: RunStore, job: Job, key: str, cluster: Cluster) -> None:
+    """Figures, tables and the page, drawn in this process unless they show what is stored."""
+    if store.attributes("").get("report") == key and (store.path / "report" / "index.html").is_file():
+        return
     with cluster.progress.stage("report", 1, "page") as stage:
-        page = draw_report(store, job)
+        draw_report(store, job)
+        store.describe("", report=key)
         stage.advance()
-    return page
 
 
 def draw_report(store: RunStore, job: Job) -> Path:

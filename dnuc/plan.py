@@ -5,15 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from dnuc.activations.stage import outline, rows_of_block, runs_in
+from dnuc.activations.runs import outline, rows_of_block, runs_in
 from dnuc.cluster import Deployment, read_deployment
-from dnuc.cluster.connect import USABLE
 from dnuc.data import open_source
 from dnuc.errors import DataError
 from dnuc.job import Data, Job
 from dnuc.neighbors.blocks import Blocks, choose_rows, tile_bytes
 
-ASSUMED_MEMORY = 4 * 2**30  # of a task, where a running cluster would have to be asked
+ASSUMED_MEMORY = 2 * 2**30  # of a task, where a running cluster would have to be asked
 ASSUMED_IMAGE = (256, 256, 3)
 
 
@@ -60,7 +59,7 @@ class Plan:
 def plan_job(job: Job, on: str | Path | Deployment | None = None) -> Plan:
     """What `dnuc run` would do. Networks are outlined, not loaded; images are listed, not read."""
     deployment = on if isinstance(on, Deployment) else read_deployment(on)
-    memory = int(USABLE * (deployment.task_memory() or ASSUMED_MEMORY))
+    memory = deployment.task_memory() or ASSUMED_MEMORY
     n, image_shape, n_classes, note = _samples(job)
     itemsize = 2 if job.activations.dtype == "float16" else 4
     layers, block = [], {}

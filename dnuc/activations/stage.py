@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import torch
-from dask.system import CPU_COUNT
 
 from dnuc.activations.extract import extract, to_storage
-from dnuc.activations.layers import Layer, select_layers
+from dnuc.activations.layers import Layer
 from dnuc.activations.models import Network, build_network
-from dnuc.activations.train import LabeledImages, train
-from dnuc.cluster import Cluster, Task, tell
+from dnuc.activations.runs import NetworkRun, layer_digest, network_digest, outline, rows_of_block, runs_in
+from dnuc.activations.training import run_training
+from dnuc.cluster import Cluster, Task
 from dnuc.errors import DataError, ResourceError
 from dnuc.job import Activations, Job, Model
-from dnuc.store import RunStore, digest, open_external, stage_group
+from dnuc.store import RunStore, open_external, stage_group
 
 FEATURES_A_CHUNK = 8192  # what the neighbor search reads at once
-MOST_ROWS = 4096
-FEWEST_BLOCKS = 16  # so that a small data set still keeps several workers busy
 SPACE_MARGIN = 1.02  # of the disk space needed: metadata, measures, report
 
 
@@ -35,84 +30,6 @@ class Images(Protocol):
 
     def image(self, sample_id: str) -> np.ndarray:
         """One image, (height, width, channels) uint8."""
-
-
-@dataclass(frozen=True)
-class NetworkRun:
-    """One network of the run: a [[model]] table, or one kept epoch of its training."""
-
-    name: str
-    model: Model
-    weights: str | None = None  # file that training writes
-    epoch: int | None = None  # None: the final weights
-
-
-def runs_in(job: Job, directory: Path = Path()) -> list[NetworkRun]:
-    """Every network of a job in order; kept epochs of a training come before its end."""
-    runs = []
-    for model in job.model:
-        if model.train is None:
-            runs.append(NetworkRun(model.name, model))
-            continue
-        weights = directory / "models" / model.name / f"weights-{_training_digest(model, job)}"
-        for epoch in sorted(model.train.keep):
-            runs.append(NetworkRun(f"{model.name}@{epoch}", model, str(weights / f"epoch-{epoch:03d}.pt"), epoch))
-        runs.append(NetworkRun(model.name, model, str(weights / "final.pt")))
-    return runs
-
-
-def _training_digest(model: Model, job: Job) -> str:
-    """What trained weights depend on: another training writes to another directory."""
-    settings = model.model_dump(mode="json", exclude={"name", "layers"})
-    return digest("training", settings, job.data.model_dump(mode="json"), job.seed)
-
-
-def outline(run: NetworkRun, job: Job, image_shape: tuple[int, int, int], n_classes: int) -> list[dict[str, Any]]:
-    """The wanted layers of a network, in order, as plain values; nothing is loaded or downloaded."""
-    if run.model.arrays is not None:
-        return _array_layers(run.model)
-    network = build_network(run.model, seed=job.seed, n_classes=n_classes, image_shape=image_shape, outline=True)
-    return [_plain(layer) for layer in select_layers(network, run.model.layers)]
-
-
-def _plain(layer: Layer) -> dict[str, Any]:
-    return {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(layer).items()}
-
-
-def _array_layers(model: Model) -> list[dict[str, Any]]:
-    """Layers that something else computed: their order in the job is their depth."""
-    arrays = model.arrays or {}
-    last = max(1, len(arrays) - 1)
-    found = []
-    for position, (name, path) in enumerate(arrays.items()):
-        shape = open_external(path).shape
-        place = {"depth": position, "relative_depth": position / last}
-        found.append({"name": name, "module": str(path), **place, "features": int(np.prod(shape[1:]))})
-    return found
-
-
-def rows_of_block(n: int, features: list[int], memory: int, settings: Activations) -> int:
-    """Samples of one extraction task: whole batches, as many as memory and parallelism allow.
-
-    Raises
-    ------
-    ResourceError
-        If the activations of one batch do not fit.
-    """
-    batch = settings.batch_size
-    if settings.block is not None:
-        return -(-settings.block // batch) * batch
-    row_bytes = 4 * sum(features) + 8 * max(features)  # all layers, and the largest while it is written
-    most = memory // row_bytes
-    if most < batch:
-        raise ResourceError(
-            f"one batch of {batch} samples needs {batch * row_bytes / 2**20:.0f} MiB for all layers, a task may use "
-            f"{memory / 2**20:.0f} MiB: give workers more memory, or lower activations.batch_size to {max(1, most)}"
-        )
-    rows = batch
-    while 2 * rows <= min(MOST_ROWS, most, -(-n // FEWEST_BLOCKS)):
-        rows *= 2
-    return rows
 
 
 def run_activations(
@@ -136,9 +53,9 @@ def run_activations(
     for run in runs:
         store.describe(f"models/{run.name}", layers=layers[run.name])
     store.describe("", models=[run.name for run in runs])
-    keys = {run.name: _digest(run, job, samples_digest) for run in runs}
+    keys = {run.name: network_digest(run, job, samples_digest) for run in runs}
     digests = {
-        (run.name, entry["name"]): _layer_digest(keys[run.name], entry) for run in runs for entry in layers[run.name]
+        (run.name, entry["name"]): layer_digest(keys[run.name], entry) for run in runs for entry in layers[run.name]
     }
     waiting = [
         _Extraction(store, job, run, layers[run.name], digests, n, shape, n_classes, cluster.memory) for run in runs
@@ -147,39 +64,12 @@ def run_activations(
     _check_disk(store, sum(extraction.bytes_to_write for extraction in waiting))
     for extraction in waiting:
         if extraction.run.model.train is not None:
-            run_training(store, job, extraction.run, keys[extraction.run.name], training_data, n_classes, cluster)
+            run_training(store, job, extraction.run, training_data, n_classes, cluster)
         elif extraction.run.model.arrays is None:
             extraction.network()  # a download or a wrong checkpoint is told before any work
     for extraction in waiting:
         extraction.execute(cluster, images)
     return digests
-
-
-def _digest(run: NetworkRun, job: Job, samples_digest: str) -> str:
-    """What a network's activations depend on, apart from the layer."""
-    model = run.model.model_dump(mode="json", exclude={"name", "layers", "arrays"})
-    if model["train"] is not None:
-        model["train"].pop("keep")
-    files = [*(run.model.arrays or {}).values()]
-    if run.model.weights is not None and Path(run.model.weights).is_file():
-        files.append(Path(run.model.weights))
-    seen = [_file_digest(f) for f in files]
-    batch = None if run.model.arrays else job.activations.batch_size
-    return digest("activations", model, run.epoch, seen, job.seed, job.activations.dtype, batch, samples_digest)
-
-
-def _file_digest(path: Path) -> list[Any]:
-    """A checkpoint by its content; a large array by its size and time of change."""
-    if path.suffix in (".pt", ".pth"):
-        return [hashlib.sha256(path.read_bytes()).hexdigest()]
-    if not path.exists():
-        raise DataError(f"array {str(path)!r}: no such file or directory")
-    status = path.stat()
-    return [str(path), status.st_size, status.st_mtime_ns]
-
-
-def _layer_digest(key: str, layer: dict[str, Any]) -> str:
-    return digest(key, layer["name"], layer["module"], layer.get("call"), layer["features"])
 
 
 def _check_disk(store: RunStore, needed: int) -> None:
@@ -190,58 +80,6 @@ def _check_disk(store: RunStore, needed: int) -> None:
             f"{free:,} free: give a run directory on a larger disk with --out, choose fewer layers, or set "
             'activations.dtype = "float16"'
         )
-
-
-# --- training ---------------------------------------------------------------------------------------------------
-
-
-def run_training(
-    store: RunStore,
-    job: Job,
-    run: NetworkRun,
-    key: str,
-    training_data: Callable[[], Any],
-    n_classes: int,
-    cluster: Cluster,
-) -> None:
-    """Train a network of the job on one worker, unless its weights are there; told epoch by epoch."""
-    settings = run.model.train
-    if settings is None or run.weights is None or Path(run.weights).is_file():
-        return
-    directory = Path(run.weights).parent
-    task = Task(_train, (run.model, job.seed, n_classes, str(directory), training_data), name=f"train-{run.model.name}")
-    with cluster.progress.stage("training", settings.epochs, "epochs") as stage:
-
-        def show(event: dict[str, Any]) -> None:
-            accuracy = event.get("test_accuracy")
-            note = f"{run.model.name}: loss {event['loss']:.3f}"
-            stage.advance(note=note if accuracy is None else f"{note}, held-out accuracy {accuracy:.4f}")
-
-        with cluster.listen(show):
-            for _, summary in cluster.run([task]):
-                store.describe(f"models/{run.model.name}", training=summary)
-
-
-def _train(model: Model, seed: int, n_classes: int, directory: str, training_data: Callable[[], Any]) -> dict[str, Any]:
-    """On a worker, with all the cores it may use: a training is one task, and nothing else can run beside it."""
-    data = training_data()
-    before = torch.get_num_threads()
-    torch.set_num_threads(CPU_COUNT)
-    try:
-        return train(
-            model,
-            LabeledImages(data.train_images, data.train_labels),
-            LabeledImages(data.test_images, data.test_labels),
-            seed=seed,
-            n_classes=n_classes,
-            directory=directory,
-            progress=tell,
-        )
-    finally:
-        torch.set_num_threads(before)
-
-
-# --- extraction -------------------------------------------------------------------------------------------------
 
 
 class _Extraction:

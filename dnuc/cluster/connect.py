@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from distributed import Client, get_worker
+from distributed.system import MEMORY_LIMIT
 
 from dnuc._version import __version__
-from dnuc.cluster.deployment import Deployment, read_deployment
+from dnuc.cluster.deployment import LEAST, Deployment, read_deployment, task_memory
 from dnuc.cluster.progress import Progress
 from dnuc.cluster.window import Task, run_tasks
 from dnuc.errors import ResourceError
 
-USABLE = 0.5  # of a worker's memory: the rest is for the interpreter, libraries, and Dask's own thresholds
 WAIT_FOR_WORKERS = 60  # seconds
 EVENTS = "dnuc"
 
@@ -74,13 +75,7 @@ def connect(on: str | Path | Deployment | None, progress: Progress) -> Iterator[
         If the scheduler cannot be reached, no worker comes, or a worker has another version.
     """
     deployment = on if isinstance(on, Deployment) else read_deployment(on)
-    with ExitStack() as stack:
-        try:
-            client = stack.enter_context(deployment.connect())
-        except (ConnectionError, TimeoutError) as error:
-            raise ResourceError(
-                f"no Dask scheduler answers at {on}: {error}. Is it running, and can this machine reach it?"
-            ) from None
+    with deployment.connect() as client:
         yield checked(client, progress)
 
 
@@ -95,11 +90,39 @@ def checked(client: Client, progress: Progress, timeout: float = WAIT_FOR_WORKER
             f"an environment that has dnuc {__version__}"
         ) from None
     _check_versions(client)
-    workers = client.scheduler_info(n_workers=-1)["workers"].values()
-    memory = min(w["memory_limit"] / w["nthreads"] for w in workers)
-    threads = sum(w["nthreads"] for w in workers)
+    workers = client.scheduler_info(n_workers=-1)["workers"]
+    limits = _memory_limits(client, workers)
+    _check_memory(limits)
+    memory = min(task_memory(limits[address], w["nthreads"]) for address, w in workers.items())
+    threads = sum(w["nthreads"] for w in workers.values())
     progress.say(f"{len(workers)} workers, {threads} threads, {memory / 2**30:.1f} GiB a task; {client.dashboard_link}")
-    return Cluster(client, int(USABLE * memory), progress)
+    return Cluster(client, memory, progress)
+
+
+def _memory_limits(client: Client, workers: Mapping[str, Any]) -> dict[str, int]:
+    """Bytes of each worker; workers that were started without a limit share their machine's memory."""
+    limits = {address: worker["memory_limit"] for address, worker in workers.items()}
+    unlimited = [address for address, limit in limits.items() if not limit]
+    if unlimited:
+        machines = Counter(workers[address]["host"] for address in limits)
+        for address, total in client.run(_machine_memory, workers=unlimited).items():
+            limits[address] = total // machines[workers[address]["host"]]
+    return limits
+
+
+def _machine_memory() -> int:
+    return MEMORY_LIMIT
+
+
+def _check_memory(limits: Mapping[str, int]) -> None:
+    small = {address: limit for address, limit in limits.items() if limit < LEAST}
+    if small:
+        address, limit = next(iter(small.items()))
+        raise ResourceError(
+            f"{len(small)} of {len(limits)} workers have less than {LEAST / 2**30:.0f} GiB of memory (e.g. {address}: "
+            f"{limit / 2**30:.2f} GiB), of which dnuc's libraries take half: start fewer and larger workers (memory and "
+            "workers in a deployment file, --memory-limit of `dask worker`)"
+        )
 
 
 def _worker_version() -> str:

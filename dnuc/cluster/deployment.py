@@ -12,11 +12,23 @@ from dask.system import CPU_COUNT
 from dask.utils import parse_bytes
 from distributed import Client, LocalCluster
 from distributed.system import MEMORY_LIMIT
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from dnuc.errors import JobError, closest
+from dnuc.errors import JobError, ResourceError, closest
 
 ADDRESS = ("tcp://", "tls://", "ws://", "wss://", "inproc://")
+BASE = 2**30  # bytes that Python, PyTorch and the other libraries take in a worker before its first task
+USABLE = 0.5  # of the rest: Dask stops feeding a worker at 80 % of its memory, and restarts it at 95 %
+LEAST = 2 * 2**30  # bytes of a worker; with less, Dask would stop it for its libraries alone
+
+
+def task_memory(worker: int, threads: int) -> int:
+    """Bytes one task may use on a worker of so many bytes and threads.
+
+    >>> task_memory(5 * 2**30, threads=2) == 2**30
+    True
+    """
+    return max(0, int(USABLE * (worker - BASE) / threads))
 
 
 class Deployment(BaseModel):
@@ -29,7 +41,7 @@ class Deployment(BaseModel):
         raise TypeError(f"{type(self).__name__} does not say how to connect")
 
     def task_memory(self) -> int | None:
-        """Bytes of one worker thread, if known before connecting."""
+        """Bytes one task may use, if known before connecting."""
         return None
 
 
@@ -37,7 +49,7 @@ class Local(Deployment):
     """Worker processes on this machine, reachable from this machine only."""
 
     kind: Literal["local"] = "local"
-    workers: Annotated[int, Field(ge=1)] | None = None  # processes; one a core when absent
+    workers: Annotated[int, Field(ge=1)] | None = None  # processes; one a core, as far as memory goes, when absent
     threads: Annotated[int, Field(ge=1)] = 1  # tasks a worker runs at once
     memory: str = "auto"  # of one worker; "auto": its share of the machine's
     dashboard: str = "127.0.0.1:0"  # port 0: any free one
@@ -45,13 +57,14 @@ class Local(Deployment):
     @field_validator("memory")
     @classmethod
     def _readable(cls, memory: str) -> str:
-        if memory != "auto":
-            parse_bytes(memory)
+        if memory != "auto" and parse_bytes(memory) < LEAST:
+            raise ValueError(f"a worker needs at least {LEAST // 2**30} GiB: its libraries alone take about half of that")
         return memory
 
     def processes(self) -> int:
         """Number of worker processes."""
-        return self.workers or max(1, CPU_COUNT // self.threads)
+        each = LEAST if self.memory == "auto" else parse_bytes(self.memory)
+        return self.workers or max(1, min(CPU_COUNT // self.threads, MEMORY_LIMIT // each))
 
     def worker_memory(self) -> int:
         """Bytes of one worker."""
@@ -60,7 +73,7 @@ class Local(Deployment):
         return MEMORY_LIMIT // self.processes()
 
     def task_memory(self) -> int:
-        return self.worker_memory() // self.threads
+        return task_memory(self.worker_memory(), self.threads)
 
     @contextmanager
     def connect(self) -> Iterator[Client]:
@@ -86,10 +99,23 @@ class Scheduler(Deployment):
     file: Path | None = None
     timeout: str = "30s"  # to reach it
 
+    @model_validator(mode="after")
+    def _one_place(self) -> Scheduler:
+        if (self.address is None) == (self.file is None):
+            raise ValueError("a scheduler needs either 'address' or 'file'")
+        return self
+
     @contextmanager
     def connect(self) -> Iterator[Client]:
         where = {"address": self.address} if self.address else {"scheduler_file": str(self.file)}
-        with Client(**where, timeout=self.timeout) as client:
+        try:
+            client = Client(**where, timeout=self.timeout)
+        except OSError as error:
+            raise ResourceError(
+                f"no Dask scheduler answers at {self.address or self.file}: {error}. Is it running, and can this machine "
+                "reach it?"
+            ) from None
+        with client:
             yield client
 
 
@@ -125,7 +151,11 @@ def read_deployment(on: str | Path | None) -> Local | Scheduler:
         raise JobError(f"--on {text!r}: no such file")
     if path.suffix == ".json":
         return Scheduler(file=path.resolve())
-    return _parse(tomllib.loads(path.read_text(encoding="utf-8")), text)
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise JobError(f"--on {text!r} is not valid TOML: {error}") from None
+    return _parse(content, text)
 
 
 def _parse(content: dict[str, object], where: str) -> Local | Scheduler:
@@ -139,4 +169,6 @@ def _parse(content: dict[str, object], where: str) -> Local | Scheduler:
         key = ".".join(str(p) for p in first["loc"])
         if first["type"] == "extra_forbidden":
             raise JobError(f"{where}: unknown key {key!r}; {closest(key, KINDS[str(kind)].model_fields)}") from None
-        raise JobError(f"{where}: {key}: {first['msg']} (given: {first.get('input')!r})") from None
+        message = first["msg"].removeprefix("Value error, ")
+        given = f"{key}: {message} (given: {first.get('input')!r})" if key else message
+        raise JobError(f"{where}: {given}") from None

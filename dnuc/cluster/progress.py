@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,6 +50,11 @@ class Stage:
         self.done += count
         self.note = note or self.note
         self._owner.show(self)
+
+    def resume(self, count: int) -> None:
+        """An earlier attempt turns out to have done some: it is done, but says nothing about the speed."""
+        self.resumed += count
+        self.advance(count)
 
     @property
     def seconds(self) -> float:
@@ -96,6 +102,7 @@ class Progress:
         self._bar: Any = None
         self._written = 0.0
         self._state = "running"
+        self._writing = threading.Lock()  # events of tasks arrive in Dask's thread
 
     def say(self, text: str) -> None:
         """A line for the user and for log.txt."""
@@ -162,5 +169,6 @@ class Progress:
             "stages": self._records + ([stage.record()] if stage else []),
         }
         partial = self._directory / "progress.json.partial"
-        partial.write_text(json.dumps(content, indent=1), encoding="utf-8")
-        partial.replace(self._directory / "progress.json")
+        with self._writing:
+            partial.write_text(json.dumps(content, indent=1), encoding="utf-8")
+            partial.replace(self._directory / "progress.json")

@@ -44,13 +44,15 @@ class Rows:
         return values
 
     def _check(self, values: np.ndarray, features: slice) -> None:
-        if np.isfinite(values.sum(dtype=np.float64)) or np.isfinite(values).all():
+        with np.errstate(over="ignore", invalid="ignore"):
+            quick = np.isfinite(values.sum(dtype=np.float64))
+        if quick or np.isfinite(values).all():
             return
         bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
         if isinstance(self.source, StoredArray):
             place = (self.start + int(bad[0]), features.start)
-            reason = "a file is lost, or was damaged before its checksum was taken"
-            raise DamagedError(self.source.run, self.source.group, self.source.name, place, reason)
+            source = self.source  # what is not finite is never stored
+            raise DamagedError(source.run, source.group, source.name, place, "values are missing: a file is lost")
         rows = ", ".join(str(self.start + int(r)) for r in bad[:10])
         raise DataError(
             f"{self.label}: NaN or infinite values in {len(bad)} samples (positions {rows}"

@@ -34,7 +34,7 @@ def run_neighbors(store: RunStore, wanted: list[LayerSearch], settings: Neighbor
         seconds: dict[Search, float] = {}
         last = time.monotonic()
         opened: dict[Search, tuple[str, int]] = {}
-        searches = _open(store, waiting, settings, plans, opened, stage.advance)
+        searches = _open(store, waiting, settings, plans, opened, stage.resume)
         for search, _, _ in run_searches(searches, cluster.client):
             now = time.monotonic()
             seconds[search] = seconds.get(search, 0.0) + now - last
@@ -46,7 +46,7 @@ def run_neighbors(store: RunStore, wanted: list[LayerSearch], settings: Neighbor
                 store.finish(group, k=settings.k, redone=search.redone, seconds=round(seconds[search], 3))
 
 
-def _open(store, waiting, settings, plans, opened, advance) -> Iterator[Search]:
+def _open(store, waiting, settings, plans, opened, resume) -> Iterator[Search]:
     """Each layer's search, made when its turn comes; a layer whose tiles are all merged is finished at once."""
     for w in waiting:
         group, blocks = _group(w), plans[_group(w)]
@@ -56,7 +56,7 @@ def _open(store, waiting, settings, plans, opened, advance) -> Iterator[Search]:
         search = Search(
             [source], settings.k, blocks, ledger, precision=settings.precision, label=f"{w.model}/{w.layer}"
         )
-        advance(blocks.tiles - len(search.left))
+        resume(blocks.tiles - len(search.left))
         if not search.left:
             store.finish(group, k=settings.k, redone=search.redone, seconds=0.0)
             continue

@@ -20,7 +20,8 @@ pair is discarded only if this exceeds the radius within which its row still loo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -28,10 +29,11 @@ from numba import njit
 
 from dnuc.errors import DataError
 from dnuc.neighbors.blocks import CHUNK, PANEL, panels
-from dnuc.neighbors.refine import add_squared_differences
+from dnuc.neighbors.refine import add_squared_differences, merge_candidates
 from dnuc.neighbors.rows import Rows, read_ahead
 
-PAIRS_AT_ONCE = 2**20  # pairs refined together: bounds the memory of a tile full of ties
+PAIRS_AT_ONCE = 2**18  # pairs refined together: bounds the memory of a tile full of ties
+LARGEST_NORM_SQ = 2.0**1021  # squared distances are at most 4 times this
 
 
 @dataclass(frozen=True)
@@ -95,47 +97,74 @@ def tile(
     """
     same = left.start == right.start
     product, norm_left, norm_right = _products(left, right, tier, device)
-    if not np.isfinite(product).all():
+    if _overflow(product, norm_left, norm_right):
         if tier is FLOAT64:
             raise DataError(f"{left.label}: values so large that squared distances overflow float64; rescale the layer")
         again = tile(left, right, radius_left, radius_right, k, FLOAT64, device)
-        return TileResult(again.left, again.right, left.count + (0 if same else right.count))
+        return replace(again, redone=left.count + (0 if same else right.count))
     bound = _Bound(tier, min(PANEL, left.features), left.features)
     if same:
         np.fill_diagonal(product, -np.inf)  # no sample is its own neighbor
     radius_left = _shrink(radius_left, product, norm_left, norm_right, k, bound)
     radius_right = radius_left if same else _shrink(radius_right, product.T, norm_right, norm_left, k, bound)
-    rows, cols = _select(product, norm_left, norm_right, radius_left, radius_right, bound, same)
-    del product
-    distance = exact_distances(left, right, rows, cols)
-    near = distance <= radius_left[rows]
-    near_too = distance <= radius_right[cols]
-    if same:
-        both = (np.r_[rows[near], cols[near_too]], np.r_[cols[near], rows[near_too]])
-        found = Found(both[0], both[1] + left.start, np.r_[distance[near], distance[near_too]])
-        return TileResult(_best(found, k, left.count), _best(found, 0, 0))
-    return TileResult(
-        _best(Found(rows[near], cols[near] + right.start, distance[near]), k, left.count),
-        _best(Found(cols[near_too], rows[near_too] + left.start, distance[near_too]), k, right.count),
-    )
+    best_left = _Best(left.count, k)
+    best_right = best_left if same else _Best(right.count, k)
+    for rows, cols in _selected(product, norm_left, norm_right, radius_left, radius_right, bound, same):
+        distance = exact_distances(left, right, rows, cols)
+        near = distance <= radius_left[rows]
+        best_left.add(rows[near], cols[near] + right.start, distance[near])
+        near = distance <= radius_right[cols]
+        best_right.add(cols[near], rows[near] + left.start, distance[near])
+    return TileResult(best_left.found(), _Best(0, k).found() if same else best_right.found())
+
+
+class _Best:
+    """The k best candidates of each row of a block so far: no more than these travel to the merge."""
+
+    def __init__(self, rows: int, k: int) -> None:
+        self._index = np.full((rows, k), -1, dtype=np.int64)
+        self._distance = np.full((rows, k), np.inf)
+
+    def add(self, rows: np.ndarray, index: np.ndarray, distance: np.ndarray) -> None:
+        merge_candidates(self._index, self._distance, rows, index, distance)
+
+    def found(self) -> Found:
+        row, rank = np.nonzero(self._index >= 0)
+        return Found(row, self._index[row, rank], self._distance[row, rank])
 
 
 def _products(left: Rows, right: Rows, tier: Tier, device: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Products (R, C) of the shifted rows, and their squared norms in float64, streamed over the features."""
-    same = left.start == right.start
+    # a process may allow TF32 or bfloat16 in products of float32: the bound would not hold
+    torch.set_float32_matmul_precision("highest")
     several = left.features > PANEL
     product = torch.zeros(left.count, right.count, dtype=torch.float64 if several else tier.dtype, device=device)
     norms = [np.zeros(left.count), np.zeros(right.count)]
+    same = left.start == right.start
     blocks = (left,) if same else (left, right)
-    for _, values in read_ahead(blocks, panels(0, left.features, CHUNK)):
-        shift = np.mean([v.mean(axis=0, dtype=np.float64) for v in values], axis=0).astype(values[0].dtype)
-        shifted = [torch.from_numpy(v - shift).to(device, tier.dtype) for v in values]
-        for norm, rows in zip(norms, shifted, strict=False):
-            norm += torch.linalg.vector_norm(rows, dim=1, dtype=torch.float64).square().cpu().numpy()
-        for panel in panels(0, shifted[0].shape[1], PANEL):
-            piece = shifted[0][:, panel] @ shifted[-1][:, panel].T
-            product = product.add_(piece) if several else piece
+    with torch.autocast(product.device.type, enabled=False):
+        for _, values in read_ahead(blocks, panels(0, left.features, CHUNK)):
+            shifted = _shifted(values, tier, device)
+            for norm, rows in zip(norms, shifted, strict=False):
+                norm += torch.linalg.vector_norm(rows, dim=1, dtype=torch.float64).square().cpu().numpy()
+            for panel in panels(0, shifted[0].shape[1], PANEL):
+                piece = shifted[0][:, panel] @ shifted[-1][:, panel].T
+                product = product.add_(piece) if several else piece
     return product.cpu().numpy(), norms[0], norms[0] if same else norms[1]
+
+
+def _shifted(values: list[np.ndarray], tier: Tier, device: str) -> list[torch.Tensor]:
+    """The blocks minus one vector, subtracted in the wider of their type and the tier's, and rounded to the tier's."""
+    wide = np.result_type(values[0], np.float64 if tier is FLOAT64 else np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is seen in the products
+        center = np.mean([v.mean(axis=0, dtype=np.float64) for v in values], axis=0).astype(wide)
+        return [torch.from_numpy(np.subtract(v, center, dtype=wide)).to(device, tier.dtype) for v in values]
+
+
+def _overflow(product: np.ndarray, *norms_sq: np.ndarray) -> bool:
+    """Whether a product or a squared distance is too large for its type."""
+    largest = max(norm_sq.max() for norm_sq in norms_sq)
+    return not (np.isfinite(product.min()) and np.isfinite(product.max()) and largest < LARGEST_NORM_SQ)
 
 
 @dataclass(frozen=True)
@@ -186,7 +215,7 @@ def _shrink(
     return radius
 
 
-def _select(
+def _selected(
     product: np.ndarray,
     norm_left: np.ndarray,
     norm_right: np.ndarray,
@@ -194,17 +223,29 @@ def _select(
     radius_right: np.ndarray,
     bound: _Bound,
     same: bool,
-) -> tuple[np.ndarray, np.ndarray]:
-    """The pairs that the bound cannot discard, for the sake of either row, sorted by row."""
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The pairs that the bound cannot discard, for the sake of either row, sorted by row, a batch at a time."""
     left = _thresholds(norm_left, radius_left, bound)
     right = _thresholds(norm_right, radius_right, bound)
     counts = np.zeros(len(norm_left), dtype=np.int64)
     _count_pairs(product, *left, *right, same, counts)
+    for part in _batches(counts):
+        rows = np.empty(counts[part].sum(), dtype=np.int64)
+        cols = np.empty_like(rows)
+        _list_pairs(product, *left, *right, same, part.start, part.stop, rows, cols)
+        yield rows, cols
+
+
+def _batches(counts: np.ndarray) -> Iterator[slice]:
+    """Consecutive rows with at most PAIRS_AT_ONCE pairs together (a single row may have more)."""
     ends = np.cumsum(counts)
-    rows = np.empty(ends[-1], dtype=np.int64)
-    cols = np.empty(ends[-1], dtype=np.int64)
-    _list_pairs(product, *left, *right, same, ends - counts, rows, cols)
-    return rows, cols
+    start = 0
+    while start < len(counts):
+        before = ends[start] - counts[start]
+        stop = max(start + 1, int(np.searchsorted(ends, before + PAIRS_AT_ONCE, side="right")))
+        if ends[stop - 1] > before:
+            yield slice(start, stop)
+        start = stop
 
 
 def _thresholds(norm: np.ndarray, radius: np.ndarray, bound: _Bound) -> tuple[np.ndarray, ...]:
@@ -241,10 +282,10 @@ def _count_pairs(product, root_l, slope_l, limit_l, weight_l, root_r, slope_r, l
 
 @njit(cache=True, nogil=True)
 def _list_pairs(
-    product, root_l, slope_l, limit_l, weight_l, root_r, slope_r, limit_r, weight_r, same, starts, rows, cols
+    product, root_l, slope_l, limit_l, weight_l, root_r, slope_r, limit_r, weight_r, same, first, last, rows, cols
 ):
-    for a in range(product.shape[0]):
-        place = starts[a]
+    place = 0
+    for a in range(first, last):
         for b in range(a + 1 if same else 0, product.shape[1]):
             g = 2.0 * np.float64(product[a, b])
             if _wanted(g, a, b, root_l, slope_l, limit_l, weight_l, root_r, slope_r, limit_r, weight_r):
@@ -255,21 +296,8 @@ def _list_pairs(
 
 def exact_distances(left: Rows, right: Rows, rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
     """Euclidean distances (P,) of the pairs (rows[p] of left, cols[p] of right), float64 direct sums."""
-    distance = np.empty(len(rows))
+    total = np.zeros(len(rows))
     blocks = (left,) if left.start == right.start else (left, right)
-    for batch in panels(0, len(rows), PAIRS_AT_ONCE):
-        total = np.zeros(batch.stop - batch.start)
-        for _, values in read_ahead(blocks, panels(0, left.features, CHUNK)):
-            add_squared_differences(values[0], values[-1], rows[batch], cols[batch], total)
-        distance[batch] = np.sqrt(total)
-    return distance
-
-
-def _best(found: Found, k: int, count: int) -> Found:
-    """Each row's k best candidates by (distance, index): no more than these travel to the merge."""
-    order = np.lexsort((found.index, found.distance, found.row))
-    row = found.row[order]
-    first = np.searchsorted(row, np.arange(count))
-    rank = np.arange(len(row)) - first[row] if count else np.zeros(0, dtype=np.int64)
-    kept = order[rank < k] if count else order[:0]
-    return Found(found.row[kept], found.index[kept], found.distance[kept])
+    for _, values in read_ahead(blocks, panels(0, left.features, CHUNK)):
+        add_squared_differences(values[0], values[-1], rows, cols, total)
+    return np.sqrt(total)

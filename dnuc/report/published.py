@@ -18,7 +18,7 @@ def published_table(name: str = "resnet152") -> pd.DataFrame:
     intrinsic_dimension and n_peaks at two TwoNN fractions (suffixes _f90, _f99); ari_macro and ari_class;
     label_overlap, output_overlap and next_overlap where the text states them.
 
-    >>> published_table().set_index("depth").loc[142, "ari_macro"]
+    >>> float(published_table().set_index("depth").loc[142, "ari_macro"])
     0.22187
     """
     text = resources.files("dnuc.report").joinpath(f"{name}_published.csv")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import matplotlib as mpl
@@ -102,8 +103,17 @@ def shorten(text: str, length: int = 28) -> str:
 
 
 def text_width(text: str, size: float = FONT) -> float:
-    """Width of one line of text in inches."""
-    return text_to_path.get_text_width_height_descent(text, FontProperties(size=size), ismath=False)[0] / 72
+    """Width of one line of text in inches, kerning apart."""
+    return sum(map(_letter_width, text)) * size / 72
+
+
+@cache
+def _letter_width(letter: str) -> float:
+    """In units of the font's size."""
+    # between two others, because a space at the end of a line has no width
+    font = FontProperties(family="DejaVu Sans", size=100)
+    wide, narrow = (text_to_path.get_text_width_height_descent(t, font, ismath=False)[0] for t in (f"|{letter}|", "||"))
+    return (wide - narrow) / 100
 
 
 def fit(text: str, width: float, size: float = FONT) -> str:

@@ -97,7 +97,7 @@ class StoredArray:
             return array[key]
         except (ValueError, OSError) as error:
             keys = key if isinstance(key, tuple) else (key,)
-            first = tuple((k.start or 0) if isinstance(k, slice) else int(k) for k in keys)
+            first = tuple(k.start or 0 if isinstance(k, slice) else k if isinstance(k, int) else 0 for k in keys)
             raise DamagedError(self.run, self.group, self.name, first, str(error)) from None
 
 
@@ -120,7 +120,6 @@ def create(
         fill_value=variable.fill_value,
         dimension_names=variable.dims,
         attributes=attributes,
-        config={"write_empty_chunks": True},
     )
 
 

@@ -30,6 +30,7 @@ _COLUMNS = {
     ),
     "landscape": ("n_peaks", "core_share", "ari_class", "ami_class", "ari_macro", "ami_macro"),
 }
+_PLACE = ("module", "depth", "relative_depth", "features")
 _OVERLAPS = ("label_overlap", "macro_overlap", "input_overlap", "output_overlap", "next_overlap")
 
 
@@ -85,7 +86,7 @@ class Results:
         rows = []
         for model, layer in self.store.each_layer():
             row: dict[str, Any] = {"model": model, "layer": layer["name"]}
-            row |= {key: layer[key] for key in ("module", "depth", "relative_depth", "features")}
+            row |= {key: layer[key] for key in _PLACE}
             for stage, columns in _COLUMNS.items():
                 group = stage_group(model, layer["name"], stage)
                 complete = self.store.is_complete(group)
@@ -96,7 +97,7 @@ class Results:
                 if stage == "measures":
                     row |= _overlap_columns(attributes)
             rows.append(row)
-        table = pd.DataFrame(rows)
+        table = pd.DataFrame(rows) if rows else pd.DataFrame(columns=["model", "layer", *_PLACE])
         numbers = [c for c in table.columns if c not in ("model", "layer", "module")]
         table[numbers] = table[numbers].apply(pd.to_numeric)
         return table
@@ -112,7 +113,8 @@ class Results:
         found = [p for p in pairs if p[1] == layer and model in (None, p[0])]
         if not found:
             names = [p[1] for p in pairs if model in (None, p[0])] or [f"{m}/{n}" for m, n in pairs]
-            raise LayerError(f"run {self.path} has no layer {layer!r} of model {model!r}; {closest(layer, names)}")
+            of = f" of model {model!r}" if model is not None else ""
+            raise LayerError(f"run {self.path} has no layer {layer!r}{of}; {closest(layer, names)}")
         if len(found) > 1:
             raise LayerError(
                 f"several models have a layer {layer!r}: {', '.join(m for m, _ in found)}; name the model too"

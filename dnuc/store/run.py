@@ -154,7 +154,9 @@ class RunStore:
 
     def write(self, group: str, name: str, key: Any, value: Any) -> None:
         """Write a region, which must be whole chunks (and whole shards): two writers of one lose data."""
-        zarr.open_array(str(self.path), path=f"{group}/{name}", mode="r+")[key] = value
+        # a chunk of fill values is written as any other, or it could not be told from one that is lost
+        array: Any = zarr.open(str(self.path), path=f"{group}/{name}", mode="r+", config={"write_empty_chunks": True})
+        array[key] = value
 
     def array(self, group: str, name: str) -> StoredArray:
         """An array by its address, to index or to send to a worker."""

@@ -1,0 +1,124 @@
+"""Which networks a job looks at, which layers of each, and what their activations depend on."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dnuc.activations.layers import Layer, select_layers
+from dnuc.activations.models import build_network
+from dnuc.errors import DataError, ResourceError
+from dnuc.job import Activations, Job, Model
+from dnuc.store import digest, open_external
+
+MOST_ROWS = 4096
+FEWEST_BLOCKS = 16  # so that a small data set still keeps several workers busy
+
+
+@dataclass(frozen=True)
+class NetworkRun:
+    """One network of the run: a [[model]] table, or one kept epoch of its training."""
+
+    name: str
+    model: Model
+    weights: str | None = None  # file that training writes
+    epoch: int | None = None  # None: the final weights
+
+
+def runs_in(job: Job, directory: Path = Path()) -> list[NetworkRun]:
+    """Every network of a job in order; kept epochs of a training come before its end."""
+    runs = []
+    for model in job.model:
+        if model.train is None:
+            runs.append(NetworkRun(model.name, model))
+            continue
+        weights = directory / "models" / model.name / f"weights-{_training_digest(model, job)}"
+        for epoch in sorted(model.train.keep):
+            runs.append(NetworkRun(f"{model.name}@{epoch}", model, str(weights / f"epoch-{epoch:03d}.pt"), epoch))
+        runs.append(NetworkRun(model.name, model, str(weights / "final.pt")))
+    return runs
+
+
+def _training_digest(model: Model, job: Job) -> str:
+    """What trained weights depend on: another training writes to another directory."""
+    settings = model.model_dump(mode="json", exclude={"name", "layers"})
+    return digest("training", settings, job.data.model_dump(mode="json"), job.seed)
+
+
+def outline(run: NetworkRun, job: Job, image_shape: tuple[int, int, int], n_classes: int) -> list[dict[str, Any]]:
+    """The wanted layers of a network, in order, as plain values; nothing is loaded or downloaded."""
+    if run.model.arrays is not None:
+        return _array_layers(run.model)
+    network = build_network(run.model, seed=job.seed, n_classes=n_classes, image_shape=image_shape, outline=True)
+    return [_plain(layer) for layer in select_layers(network, run.model.layers)]
+
+
+def _plain(layer: Layer) -> dict[str, Any]:
+    return {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(layer).items()}
+
+
+def _array_layers(model: Model) -> list[dict[str, Any]]:
+    """Layers that something else computed: their order in the job is their depth."""
+    arrays = model.arrays or {}
+    last = max(1, len(arrays) - 1)
+    found = []
+    for position, (name, path) in enumerate(arrays.items()):
+        shape = open_external(path).shape
+        place = {"depth": position, "relative_depth": position / last}
+        found.append({"name": name, "module": str(path), **place, "features": int(np.prod(shape[1:]))})
+    return found
+
+
+def rows_of_block(n: int, features: list[int], memory: int, settings: Activations) -> int:
+    """Samples of one extraction task: whole batches, as many as memory and parallelism allow.
+
+    Raises
+    ------
+    ResourceError
+        If the activations of one batch do not fit.
+    """
+    batch = settings.batch_size
+    if settings.block is not None:
+        return -(-settings.block // batch) * batch
+    row_bytes = 4 * sum(features) + 8 * max(features)  # all layers, and the largest while it is written
+    most = memory // row_bytes
+    if most < batch:
+        raise ResourceError(
+            f"one batch of {batch} samples needs {batch * row_bytes / 2**20:.0f} MiB for all layers, a task may use "
+            f"{memory / 2**20:.0f} MiB: give workers more memory, or lower activations.batch_size to {max(1, most)}"
+        )
+    rows = batch
+    while 2 * rows <= min(MOST_ROWS, most, -(-n // FEWEST_BLOCKS)):
+        rows *= 2
+    return rows
+
+
+def network_digest(run: NetworkRun, job: Job, samples_digest: str) -> str:
+    """What a network's activations depend on, apart from the layer."""
+    model = run.model.model_dump(mode="json", exclude={"name", "layers", "arrays"})
+    if model["train"] is not None:
+        model["train"].pop("keep")
+    files = [*(run.model.arrays or {}).values()]
+    if run.model.weights is not None and Path(run.model.weights).is_file():
+        files.append(Path(run.model.weights))
+    seen = [_file_digest(f) for f in files]
+    batch = None if run.model.arrays else job.activations.batch_size
+    return digest("activations", model, run.epoch, seen, job.seed, job.activations.dtype, batch, samples_digest)
+
+
+def _file_digest(path: Path) -> list[Any]:
+    """A checkpoint by its content; a large array by its size and time of change."""
+    if path.suffix in (".pt", ".pth"):
+        return [hashlib.sha256(path.read_bytes()).hexdigest()]
+    if not path.exists():
+        raise DataError(f"array {str(path)!r}: no such file or directory")
+    status = path.stat()
+    return [str(path), status.st_size, status.st_mtime_ns]
+
+
+def layer_digest(key: str, layer: dict[str, Any]) -> str:
+    return digest(key, layer["name"], layer["module"], layer.get("call"), layer["features"])

@@ -1,0 +1,61 @@
+"""Training as a stage: one task on one worker, told epoch by epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from dask.system import CPU_COUNT
+
+from dnuc.activations.runs import NetworkRun
+from dnuc.activations.train import LabeledImages, train
+from dnuc.cluster import Cluster, Task, tell
+from dnuc.job import Job, Model
+from dnuc.store import RunStore
+
+
+def run_training(
+    store: RunStore,
+    job: Job,
+    run: NetworkRun,
+    training_data: Callable[[], Any],
+    n_classes: int,
+    cluster: Cluster,
+) -> None:
+    """Train a network of the job on one worker, unless its weights are there; told epoch by epoch."""
+    settings = run.model.train
+    if settings is None or run.weights is None or Path(run.weights).is_file():
+        return
+    directory = Path(run.weights).parent
+    task = Task(_train, (run.model, job.seed, n_classes, str(directory), training_data), name=f"train-{run.model.name}")
+    with cluster.progress.stage("training", settings.epochs, "epochs") as stage:
+
+        def show(event: dict[str, Any]) -> None:
+            accuracy = event.get("test_accuracy")
+            note = f"{run.model.name}: loss {event['loss']:.3f}"
+            stage.advance(note=note if accuracy is None else f"{note}, held-out accuracy {accuracy:.4f}")
+
+        with cluster.listen(show):
+            for _, summary in cluster.run([task]):
+                store.describe(f"models/{run.model.name}", training=summary)
+
+
+def _train(model: Model, seed: int, n_classes: int, directory: str, training_data: Callable[[], Any]) -> dict[str, Any]:
+    """On a worker, with all the cores it may use: a training is one task, and nothing else can run beside it."""
+    data = training_data()
+    before = torch.get_num_threads()
+    torch.set_num_threads(CPU_COUNT)
+    try:
+        return train(
+            model,
+            LabeledImages(data.train_images, data.train_labels),
+            LabeledImages(data.test_images, data.test_labels),
+            seed=seed,
+            n_classes=n_classes,
+            directory=directory,
+            progress=tell,
+        )
+    finally:
+        torch.set_num_threads(before)
