@@ -15,7 +15,7 @@ import numpy as np
 import tomli_w
 
 from dnuc._version import __version__
-from dnuc.activations.stage import run_activations
+from dnuc.activations.stage import check_disk, run_activations
 from dnuc.cluster import Cluster, Progress, Task, connect
 from dnuc.cluster.deployment import Deployment
 from dnuc.data import open_source
@@ -26,6 +26,7 @@ from dnuc.landscape.stage import landscape_layer
 from dnuc.measures.stage import measure_layer, overlap_row
 from dnuc.neighbors.search import check_search
 from dnuc.neighbors.stage import LayerSearch, run_neighbors
+from dnuc.plan import plan_within
 from dnuc.report import write_report
 from dnuc.store import Results, RunStore, digest, stage_group
 
@@ -71,8 +72,8 @@ def run_job(
         except KeyboardInterrupt:
             state = "stopped"
             raise
-        except DnucError as error:
-            progress.log(f"error: {error}")
+        except Exception as error:
+            progress.log(f"error: {error}" if isinstance(error, DnucError) else f"error: {error!r}")
             raise
         finally:
             progress.end(state)
@@ -81,6 +82,9 @@ def run_job(
 
 def run_stages(store: RunStore, job: Job, cluster: Cluster) -> None:
     """Every stage of a job, on a cluster that is there."""
+    if not store.is_complete("samples", samples_digest(job)):
+        # To look at every image may take hours: what can be refused without is refused before.
+        check_disk(store, plan_within(job, cluster.memory).bytes)
     n = run_samples(store, job, cluster)
     check_search((n, 1), job.neighbors.k, f"job {job.name!r}")
     source = open_source(job.data)
@@ -195,13 +199,13 @@ def draw_report(store: RunStore, job: Job) -> Path:
 
 
 def _adopt(store: RunStore, job: Job, progress: Progress) -> None:
-    """Write the resolved job; refuse a directory that holds another job's data, tell what else changed."""
+    """Write the resolved job; refuse a directory that holds another job's samples, tell what else changed."""
     path = store.path / "job.toml"
     resolved = job.model_dump(mode="json", exclude_none=True)
     if path.is_file():
         before = read_job(path).model_dump(mode="json", exclude_none=True)
         changes = list(_differences(before, resolved))
-        if any(c.split(":")[0] == "name" or c.startswith(("data.", "data:")) for c in changes):
+        if store.is_complete("samples") and any(c.startswith(("name:", "data.")) for c in changes):
             raise StoreError(
                 f"{store.path} is the run of another job. What differs:\n  " + "\n  ".join(changes) + "\n"
                 "Give another directory with --out, or delete this one"
@@ -215,11 +219,18 @@ def _adopt(store: RunStore, job: Job, progress: Progress) -> None:
 
 def _differences(before: Any, after: Any, key: str = "") -> Iterator[str]:
     """Every setting that differs between two jobs, as 'key: old -> new'."""
+    before, after = _by_name(before), _by_name(after)
     if isinstance(before, dict) and isinstance(after, dict):
         for name in sorted({*before, *after}):
             yield from _differences(before.get(name), after.get(name), f"{key}.{name}" if key else name)
     elif before != after:
         yield f"{key}: {before} -> {after}"
+
+
+def _by_name(value: Any) -> Any:
+    """A list of named tables ([[model]]) as one table, so that only what differs in it is told."""
+    named = isinstance(value, list) and value and all(isinstance(v, dict) and "name" in v for v in value)
+    return {v["name"]: v for v in value} if named else value
 
 
 @contextmanager

@@ -7,10 +7,12 @@ from pathlib import Path
 
 from dnuc.activations.runs import outline, rows_of_block, runs_in
 from dnuc.cluster import Deployment, read_deployment
-from dnuc.data import open_source
+from dnuc.data import Samples, Source, open_source
 from dnuc.errors import DataError
 from dnuc.job import Data, Job
-from dnuc.neighbors.blocks import Blocks, choose_rows, tile_bytes
+from dnuc.neighbors.blocks import tile_bytes
+from dnuc.neighbors.search import check_search
+from dnuc.neighbors.stage import blocks_of
 
 ASSUMED_MEMORY = 2 * 2**30  # of a task, where a running cluster would have to be asked
 ASSUMED_IMAGE = (256, 256, 3)
@@ -59,8 +61,19 @@ class Plan:
 def plan_job(job: Job, on: str | Path | Deployment | None = None) -> Plan:
     """What `dnuc run` would do. Networks are outlined, not loaded; images are listed, not read."""
     deployment = on if isinstance(on, Deployment) else read_deployment(on)
-    memory = deployment.task_memory() or ASSUMED_MEMORY
+    return plan_within(job, deployment.task_memory() or ASSUMED_MEMORY)
+
+
+def plan_within(job: Job, memory: int) -> Plan:
+    """What a run does whose tasks may use `memory` bytes.
+
+    Raises
+    ------
+    DnucError
+        If it cannot be done: k is not below N, a layer or weights are unknown, a task does not fit into memory.
+    """
     n, image_shape, n_classes, note = _samples(job)
+    check_search((n, 1), job.neighbors.k, f"job {job.name!r}")
     itemsize = 2 if job.activations.dtype == "float16" else 4
     layers, block = [], {}
     for network in runs_in(job):
@@ -69,7 +82,7 @@ def plan_job(job: Job, on: str | Path | Deployment | None = None) -> Plan:
         block[network.name] = rows_of_block(n, features, memory, job.activations)
         for entry in outlined:
             d = int(entry["features"])
-            rows = choose_rows(n, d, memory, min(n, block[network.name]), itemsize)
+            blocks = blocks_of(n, d, job.neighbors, memory, min(n, block[network.name]), itemsize)
             layers.append(
                 LayerPlan(
                     network.name,
@@ -78,8 +91,8 @@ def plan_job(job: Job, on: str | Path | Deployment | None = None) -> Plan:
                     d,
                     n * d * itemsize,
                     float(n) * n * d,
-                    Blocks(n, rows).tiles,
-                    tile_bytes(rows, d, itemsize),
+                    blocks.tiles,
+                    tile_bytes(blocks.rows, d, itemsize),
                 )
             )
     return Plan(n, note, tuple(layers), block, memory)
@@ -95,8 +108,20 @@ def _samples(job: Job) -> tuple[int, tuple[int, int, int], int, str]:
         if n is None:
             raise
         return n, ASSUMED_IMAGE, classes, f"as the job says; the data cannot be listed here: {error}"
-    shape = source.image(str(samples.id[0])).shape if source.has_images else ASSUMED_IMAGE
-    return len(samples), (shape[0], shape[1], shape[2]), len(samples.label_names), ""
+    shape = _image_shape(source, samples, job.data.max_unreadable) if source.has_images else ASSUMED_IMAGE
+    return len(samples), shape, len(samples.label_names), ""
+
+
+def _image_shape(source: Source, samples: Samples, unreadable: int) -> tuple[int, int, int]:
+    """The shape of the first image, of those that are allowed to be unreadable the first that is not."""
+    for sample_id in samples.id[:unreadable].tolist():
+        try:
+            height, width, channels = source.image(sample_id).shape
+        except DataError:
+            continue
+        return height, width, channels
+    height, width, channels = source.image(str(samples.id[min(unreadable, len(samples) - 1)])).shape
+    return height, width, channels
 
 
 def _expected(data: Data) -> tuple[int | None, int]:

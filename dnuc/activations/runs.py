@@ -82,16 +82,17 @@ def rows_of_block(n: int, features: list[int], memory: int, settings: Activation
         If the activations of one batch do not fit.
     """
     batch = settings.batch_size
-    if settings.block is not None:
-        return -(-settings.block // batch) * batch
     row_bytes = 4 * sum(features) + 8 * max(features)  # all layers, and the largest while it is written
     most = memory // row_bytes
-    if most < batch:
+    setting = "batch_size" if settings.block is None else "block"
+    rows = batch if settings.block is None else min(-(-settings.block // batch), -(-n // batch)) * batch
+    if most < rows:
         raise ResourceError(
-            f"one batch of {batch} samples needs {batch * row_bytes / 2**20:.0f} MiB for all layers, a task may use "
-            f"{memory / 2**20:.0f} MiB: give workers more memory, or lower activations.batch_size to {max(1, most)}"
+            f"one block of {rows} samples needs {rows * row_bytes / 2**20:.0f} MiB for all layers, a task may use "
+            f"{memory / 2**20:.0f} MiB: give workers more memory, or lower activations.{setting} to {max(1, most)}"
         )
-    rows = batch
+    if settings.block is not None:
+        return rows
     while 2 * rows <= min(MOST_ROWS, most, -(-n // FEWEST_BLOCKS)):
         rows *= 2
     return rows
@@ -102,10 +103,8 @@ def network_digest(run: NetworkRun, job: Job, samples_digest: str) -> str:
     model = run.model.model_dump(mode="json", exclude={"name", "layers", "arrays"})
     if model["train"] is not None:
         model["train"].pop("keep")
-    files = [*(run.model.arrays or {}).values()]
-    if run.model.weights is not None and Path(run.model.weights).is_file():
-        files.append(Path(run.model.weights))
-    seen = [_file_digest(f) for f in files]
+    weights = run.model.weights
+    seen = _file_digest(Path(weights)) if weights is not None and Path(weights).is_file() else None
     batch = None if run.model.arrays else job.activations.batch_size
     return digest("activations", model, run.epoch, seen, job.seed, job.activations.dtype, batch, samples_digest)
 
@@ -120,5 +119,8 @@ def _file_digest(path: Path) -> list[Any]:
     return [str(path), status.st_size, status.st_mtime_ns]
 
 
-def layer_digest(key: str, layer: dict[str, Any]) -> str:
-    return digest(key, layer["name"], layer["module"], layer.get("call"), layer["features"])
+def layer_digest(key: str, run: NetworkRun, layer: dict[str, Any]) -> str:
+    """What a layer's activations depend on; `key` is the network's digest."""
+    arrays = run.model.arrays
+    file = None if arrays is None else _file_digest(arrays[layer["name"]])
+    return digest(key, layer["name"], layer["module"], layer.get("call"), layer["features"], file)

@@ -55,13 +55,15 @@ def run_activations(
     store.describe("", models=[run.name for run in runs])
     keys = {run.name: network_digest(run, job, samples_digest) for run in runs}
     digests = {
-        (run.name, entry["name"]): layer_digest(keys[run.name], entry) for run in runs for entry in layers[run.name]
+        (run.name, entry["name"]): layer_digest(keys[run.name], run, entry)
+        for run in runs
+        for entry in layers[run.name]
     }
     waiting = [
         _Extraction(store, job, run, layers[run.name], digests, n, shape, n_classes, cluster.memory) for run in runs
     ]
     waiting = [extraction for extraction in waiting if extraction.open()]
-    _check_disk(store, sum(extraction.bytes_to_write for extraction in waiting))
+    check_disk(store, sum(extraction.bytes_to_write for extraction in waiting))
     for extraction in waiting:
         if extraction.run.model.train is not None:
             run_training(store, job, extraction.run, training_data, n_classes, cluster)
@@ -72,7 +74,8 @@ def run_activations(
     return digests
 
 
-def _check_disk(store: RunStore, needed: int) -> None:
+def check_disk(store: RunStore, needed: int) -> None:
+    """Refuse a run whose `needed` bytes of activations do not fit on the disk."""
     free = shutil.disk_usage(store.path).free
     if needed * SPACE_MARGIN > free:
         raise ResourceError(

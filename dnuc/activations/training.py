@@ -33,13 +33,17 @@ def run_training(
     with cluster.progress.stage("training", settings.epochs, "epochs") as stage:
 
         def show(event: dict[str, Any]) -> None:
-            accuracy = event.get("test_accuracy")
+            if event["directory"] != str(directory) or event["epoch"] <= stage.done:
+                return  # of another run on the same scheduler, or told twice because a worker died
+            accuracy = event["test_accuracy"]
             note = f"{run.model.name}: loss {event['loss']:.3f}"
+            stage.resume(event["epoch"] - 1 - stage.done)
             stage.advance(note=note if accuracy is None else f"{note}, held-out accuracy {accuracy:.4f}")
 
         with cluster.listen(show):
             for _, summary in cluster.run([task]):
                 store.describe(f"models/{run.model.name}", training=summary)
+        stage.advance(settings.epochs - stage.done)  # the last event may still be on its way
 
 
 def _train(model: Model, seed: int, n_classes: int, directory: str, training_data: Callable[[], Any]) -> dict[str, Any]:
@@ -55,7 +59,7 @@ def _train(model: Model, seed: int, n_classes: int, directory: str, training_dat
             seed=seed,
             n_classes=n_classes,
             directory=directory,
-            progress=tell,
+            progress=lambda entry: tell({**entry, "directory": directory}),
         )
     finally:
         torch.set_num_threads(before)

@@ -120,20 +120,19 @@ def _check_memory(limits: Mapping[str, int]) -> None:
         address, limit = next(iter(small.items()))
         raise ResourceError(
             f"{len(small)} of {len(limits)} workers have less than {LEAST / 2**30:.0f} GiB of memory (e.g. {address}: "
-            f"{limit / 2**30:.2f} GiB), of which dnuc's libraries take half: start fewer and larger workers (memory and "
-            "workers in a deployment file, --memory-limit of `dask worker`)"
+            f"{limit / 2**30:.2f} GiB), of which dnuc's libraries take half: start fewer and larger workers ('workers' "
+            "and 'memory' in a deployment file, --memory-limit of `dask worker`)"
         )
 
 
-def _worker_version() -> str:
-    from dnuc._version import __version__ as version
-
-    return version
-
-
 def _check_versions(client: Client) -> None:
+    def version() -> str:  # a function in a function travels by value: the worker may not have dnuc to find it in
+        from dnuc._version import __version__ as version
+
+        return version
+
     try:
-        versions = client.run(_worker_version)
+        versions = client.run(version)
     except ModuleNotFoundError as error:
         raise ResourceError(
             f"workers cannot import dnuc ({error}): install dnuc {__version__} in the environment of the workers"

@@ -58,7 +58,9 @@ class Local(Deployment):
     @classmethod
     def _readable(cls, memory: str) -> str:
         if memory != "auto" and parse_bytes(memory) < LEAST:
-            raise ValueError(f"a worker needs at least {LEAST // 2**30} GiB: its libraries alone take about half of that")
+            raise ValueError(
+                f"a worker needs at least {LEAST // 2**30} GiB: its libraries alone take about half of that"
+            )
         return memory
 
     def processes(self) -> int:
@@ -112,8 +114,8 @@ class Scheduler(Deployment):
             client = Client(**where, timeout=self.timeout)
         except OSError as error:
             raise ResourceError(
-                f"no Dask scheduler answers at {self.address or self.file}: {error}. Is it running, and can this machine "
-                "reach it?"
+                f"no Dask scheduler answers at {self.address or self.file}: {error}. Is it running, and can this "
+                "machine reach it?"
             ) from None
         with client:
             yield client

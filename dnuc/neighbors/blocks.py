@@ -18,6 +18,8 @@ from dnuc.errors import ResourceError
 
 PANEL = 2048  # features multiplied in one product; its length enters the error bound
 CHUNK = 8192  # features read at once; a multiple of PANEL
+PAIRS_AT_ONCE = 2**18  # pairs refined together: bounds the memory of a tile full of ties
+ROWS_AT_ONCE = 256  # rows whose norms and upper bounds are computed together
 LARGEST_BLOCK = 32768
 MOST_BLOCKS = 90  # about 4,000 tiles: what the scheduler handles without being felt
 
@@ -77,13 +79,18 @@ def panels(start: int, stop: int, width: int) -> Iterator[slice]:
 def tile_bytes(rows: int, features: int, itemsize: int = 4) -> int:
     """Largest memory of one tile task in bytes.
 
-    The accumulated products (float64 if the features come in several panels), one float32 product beside them, and
-    the two blocks' feature chunks: as read, being read ahead, and shifted in float32.
+    The accumulated products (float64 if the features come in several panels) and the two blocks' features, as used
+    and, if there are more, as being read ahead; with them first a float32 product and the shifted features, then upper
+    bounds of some rows, then pairs with their distances.
     """
-    products = rows * rows * (12 if features > PANEL else 4)
-    bounds = 3 * 8 * rows * min(rows, 512)
-    chunk = min(features, CHUNK)
-    return products + bounds + 2 * rows * chunk * (2 * itemsize + 4)
+    several = features > PANEL
+    values = 8 if itemsize > 4 else 4  # float32 holds smaller types exactly
+    ahead = values + itemsize if features > CHUNK else itemsize
+    chunk = 2 * rows * min(features, CHUNK)
+    multiplying = chunk * (values + ahead + 4) + 4 * rows * rows * several
+    bounding = 5 * 8 * rows * min(rows, ROWS_AT_ONCE)
+    refining = chunk * (values + ahead) + 64 * min(rows * rows, PAIRS_AT_ONCE)
+    return rows * rows * (8 if several else 4) + max(multiplying, bounding, refining)
 
 
 def choose_rows(n: int, features: int, memory: int, multiple: int = 1, itemsize: int = 4) -> int:
@@ -106,8 +113,8 @@ def choose_rows(n: int, features: int, memory: int, multiple: int = 1, itemsize:
     needed = tile_bytes(rows, features, itemsize)
     if needed > memory:
         raise ResourceError(
-            f"a tile of {rows} x {rows} samples with {features} features needs {needed / 2**20:.0f} MiB, "
-            f"a task may use {memory / 2**20:.0f} MiB: give workers more memory, "
+            f"a tile of {rows} x {rows} samples with {features} features needs {needed / 2**20:,.1f} MiB, "
+            f"a task may use {memory / 2**20:,.1f} MiB: give workers more memory (memory_limit), "
             "or store fewer samples together (activations.block)"
         )
     return rows

@@ -13,6 +13,11 @@ from dnuc.errors import DataError
 from dnuc.store import DamagedError, StoredArray
 
 
+def working_type(dtype: np.dtype) -> type[np.float32] | type[np.float64]:
+    """float32 for types that it holds exactly (float16, small integers, bool), float64 for all others."""
+    return np.float32 if np.result_type(dtype, np.float32) == np.float32 else np.float64
+
+
 @dataclass(frozen=True)
 class Rows:
     """Rows start .. stop of anything that is indexed like a 2-D array (NumPy, Zarr, Dask, a stored array)."""
@@ -33,13 +38,12 @@ class Rows:
         return int(self.source.shape[1])
 
     def read(self, features: slice) -> np.ndarray:
-        """The rows' values of some features: float64 if the source has them, else float32 (which loses nothing)."""
+        """The rows' values of some features, in float32 where that loses nothing, else in float64."""
         part = self.source[self.start : self.stop, features]
         if hasattr(part, "compute"):  # a Dask array given without a client
             part = part.compute(scheduler="threads")
         values = np.asarray(part)
-        exact_in_float32 = values.dtype in (np.float32, np.float16, np.int8, np.uint8, np.int16, np.uint16, np.bool_)
-        values = np.ascontiguousarray(values, dtype=np.float32 if exact_in_float32 else np.float64)
+        values = np.ascontiguousarray(values, dtype=working_type(values.dtype))
         self._check(values, features)
         return values
 

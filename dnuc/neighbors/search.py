@@ -20,7 +20,7 @@ from dnuc.neighbors.blocks import Blocks, choose_rows
 from dnuc.neighbors.ledger import Ledger, MemoryLedger
 from dnuc.neighbors.lists import Neighbors
 from dnuc.neighbors.refine import merge_candidates
-from dnuc.neighbors.rows import Rows
+from dnuc.neighbors.rows import Rows, working_type
 from dnuc.neighbors.tile import FLOAT32, FLOAT64, Found, Tier, TileResult, tile
 
 TIERS: dict[str, Tier] = {"auto": FLOAT32, "float32": FLOAT32, "float64": FLOAT64}
@@ -167,7 +167,8 @@ def nearest_neighbors(
     Raises
     ------
     DnucError
-        If x is not a 2-D array, k is not in 1 .. N - 1, or x has NaN or infinite values (the samples are named).
+        If x is not a 2-D array of numbers, k is not in 1 .. N - 1, x has NaN or infinite values (the samples are
+        named) or values above 1e153, or memory_limit is too small for a tile.
 
     Examples
     --------
@@ -178,16 +179,26 @@ def nearest_neighbors(
     if not hasattr(x, "shape"):
         x = np.asarray(x)
     check_search(x.shape, k)
+    if x.dtype.kind not in "fiub":
+        raise DnucError(f"x has type {x.dtype}; it must be real numbers")
     if precision not in TIERS:
         raise DnucError(f"precision = {precision!r}: must be one of {', '.join(map(repr, TIERS))}")
-    memory = parse_bytes(memory_limit) if memory_limit is not None else DEFAULT_MEMORY
     n, features = x.shape
-    blocks = Blocks(n, choose_rows(n, features, memory))
+    itemsize = np.dtype(working_type(x.dtype)).itemsize
+    blocks = Blocks(n, choose_rows(n, features, _memory(memory_limit), itemsize=itemsize))
     ledger = MemoryLedger(blocks, k)
     search = Search(_sources(x, blocks, client), k, blocks, ledger, precision=precision, device=device or "cpu")
     for _ in run_searches([search], client):
         pass
     return Neighbors(ledger.index, ledger.distance, search.redone)
+
+
+def _memory(limit: int | str | None) -> int:
+    """Bytes of a tile."""
+    try:
+        return DEFAULT_MEMORY if limit is None else parse_bytes(limit)
+    except ValueError:
+        raise DnucError(f"memory_limit = {limit!r}: give a number of bytes, or text such as '4GB'") from None
 
 
 def check_search(shape: tuple[int, ...], k: int, label: str = "x") -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from dnuc.cluster import Cluster
+from dnuc.errors import ResourceError
 from dnuc.job import NeighborSearch
 from dnuc.neighbors.blocks import Blocks, choose_rows, tile_bytes
 from dnuc.neighbors.ledger import StoredLedger
@@ -79,9 +80,28 @@ def _blocks(store: RunStore, wanted: LayerSearch, settings: NeighborSearch, memo
         if tile_bytes(rows, features, source.dtype.itemsize) <= memory and settings.block in (None, rows):
             return Blocks(n, rows)
         store.drop(group)
-    if settings.block is not None:
-        return Blocks(n, min(n, -(-settings.block // multiple) * multiple))
-    return Blocks(n, choose_rows(n, features, memory, multiple, source.dtype.itemsize))
+    return blocks_of(n, features, settings, memory, multiple, source.dtype.itemsize)
+
+
+def blocks_of(n: int, features: int, settings: NeighborSearch, memory: int, multiple: int, itemsize: int) -> Blocks:
+    """The blocks of a search that begins: as the job says, or as many rows as memory allows.
+
+    Raises
+    ------
+    ResourceError
+        If a tile needs more than `memory` bytes.
+    """
+    if settings.block is None:
+        return Blocks(n, choose_rows(n, features, memory, multiple, itemsize))
+    rows = min(n, -(-settings.block // multiple) * multiple)
+    needed = tile_bytes(rows, features, itemsize)
+    if needed > memory:
+        raise ResourceError(
+            f"neighbors.block = {settings.block}: a tile of {rows} x {rows} samples with {features} features needs "
+            f"{needed / 2**20:.0f} MiB, a task may use {memory / 2**20:.0f} MiB: lower neighbors.block (a multiple of "
+            f"{multiple}, the rows stored together), or leave it out"
+        )
+    return Blocks(n, rows)
 
 
 def _multiple(source: StoredArray) -> int:

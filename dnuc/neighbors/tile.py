@@ -28,11 +28,10 @@ import torch
 from numba import njit
 
 from dnuc.errors import DataError
-from dnuc.neighbors.blocks import CHUNK, PANEL, panels
+from dnuc.neighbors.blocks import CHUNK, PAIRS_AT_ONCE, PANEL, ROWS_AT_ONCE, panels
 from dnuc.neighbors.refine import add_squared_differences, merge_candidates
 from dnuc.neighbors.rows import Rows, read_ahead
 
-PAIRS_AT_ONCE = 2**18  # pairs refined together: bounds the memory of a tile full of ties
 LARGEST_NORM_SQ = 2.0**1021  # squared distances are at most 4 times this
 
 
@@ -144,12 +143,7 @@ def _products(left: Rows, right: Rows, tier: Tier, device: str) -> tuple[np.ndar
     blocks = (left,) if same else (left, right)
     with torch.autocast(product.device.type, enabled=False):
         for _, values in read_ahead(blocks, panels(0, left.features, CHUNK)):
-            shifted = _shifted(values, tier, device)
-            for norm, rows in zip(norms, shifted, strict=False):
-                norm += torch.linalg.vector_norm(rows, dim=1, dtype=torch.float64).square().cpu().numpy()
-            for panel in panels(0, shifted[0].shape[1], PANEL):
-                piece = shifted[0][:, panel] @ shifted[-1][:, panel].T
-                product = product.add_(piece) if several else piece
+            _accumulate(product, norms, _shifted(values, tier, device))
     return product.cpu().numpy(), norms[0], norms[0] if same else norms[1]
 
 
@@ -159,6 +153,19 @@ def _shifted(values: list[np.ndarray], tier: Tier, device: str) -> list[torch.Te
     with np.errstate(over="ignore", invalid="ignore"):  # what overflows is seen in the products
         center = np.mean([v.mean(axis=0, dtype=np.float64) for v in values], axis=0).astype(wide)
         return [torch.from_numpy(np.subtract(v, center, dtype=wide)).to(device, tier.dtype) for v in values]
+
+
+def _accumulate(product: torch.Tensor, norms: list[np.ndarray], shifted: list[torch.Tensor]) -> None:
+    """Add the products and the squared norms over some features to those over the features before."""
+    for norm, rows in zip(norms, shifted, strict=False):
+        for part in panels(0, rows.shape[0], ROWS_AT_ONCE):
+            norm[part] += torch.linalg.vector_norm(rows[part], dim=1, dtype=torch.float64).square().cpu().numpy()
+    for panel in panels(0, shifted[0].shape[1], PANEL):
+        left, right = shifted[0][:, panel], shifted[-1][:, panel].T
+        if product.dtype == left.dtype:
+            product.addmm_(left, right)
+        else:
+            product.add_(left @ right)
 
 
 def _overflow(product: np.ndarray, *norms_sq: np.ndarray) -> bool:
@@ -202,12 +209,12 @@ def _shrink(
         return radius
     radius = radius.copy()
     root, root_other = np.sqrt(norm), np.sqrt(other)
-    for part in panels(0, len(unknown), 512):
+    for part in panels(0, len(unknown), ROWS_AT_ONCE):
         r = unknown[part]
         upper = norm[r, None] + other[None, :]
         upper *= 1 + bound.epsilon
         upper += 2 * bound.gamma * np.multiply.outer(root[r], root_other)
-        upper -= 2.0 * product[r]
+        upper -= 2.0 * product[r].astype(np.float64)
         upper += bound.eta
         np.sqrt(upper, out=upper)
         upper += bound.rounding * (root[r, None] + root_other[None, :])

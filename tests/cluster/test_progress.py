@@ -1,0 +1,154 @@
+"""What a run tells: progress.json whole at any moment, plain lines without a terminal, everything in log.txt."""
+
+import json
+import re
+import threading
+
+import pytest
+
+from dnuc.cluster import progress as module
+from dnuc.cluster.progress import Progress
+
+
+@pytest.fixture
+def every_write(monkeypatch):
+    monkeypatch.setattr(module, "FILE_EVERY", 0)
+    monkeypatch.setattr(module, "LINE_EVERY", 0)
+
+
+def read(directory):
+    return json.loads((directory / "progress.json").read_text())
+
+
+def test_the_file_says_what_is_done(tmp_path, every_write, capfd):
+    progress = Progress(tmp_path, header={"job": "digits"})
+    with progress.stage("neighbors", 10, "tiles", done=4) as stage:
+        stage.advance(3, note="fc")
+        content = read(tmp_path)
+        assert (content["job"], content["state"]) == ("digits", "running")
+        assert {"host", "pid", "updated"} <= content.keys()
+        [found] = content["stages"]
+        expected = {"name": "neighbors", "state": "running", "done": 7, "total": 10, "unit": "tiles", "resumed": 4}
+        assert found | expected == found
+        assert found["note"] == "fc"
+        assert found["per_second"] * found["seconds"] == pytest.approx(3, rel=0.2)
+        stage.advance(3)
+    progress.end("finished")
+    assert read(tmp_path)["state"] == "finished"
+    assert [(s["state"], s["done"]) for s in read(tmp_path)["stages"]] == [("done", 10)]
+
+
+def test_work_that_is_found_finished_counts_as_done_but_not_as_speed(tmp_path, every_write, capfd):
+    progress = Progress(tmp_path)
+    with progress.stage("neighbors", 100, "tiles") as stage:
+        stage.resume(90)
+        assert stage.rate == 0
+        stage.advance(10)
+    [found] = read(tmp_path)["stages"]
+    assert (found["done"], found["resumed"]) == (100, 90)
+    assert found["per_second"] * found["seconds"] == pytest.approx(10, rel=0.2)
+
+
+def test_a_stage_that_is_left_by_an_error_is_stopped_and_later_ones_follow(tmp_path, every_write, capfd):
+    progress = Progress(tmp_path)
+    with pytest.raises(KeyboardInterrupt), progress.stage("activations", 5, "blocks"):
+        raise KeyboardInterrupt
+    with progress.stage("report", 1, "page") as stage:
+        stage.advance()
+    progress.end("failed")
+    assert [(s["name"], s["state"]) for s in read(tmp_path)["stages"]] == [
+        ("activations", "stopped"),
+        ("report", "done"),
+    ]
+    assert "activations: 0/5 blocks" in (tmp_path / "log.txt").read_text()
+    assert "stopped" in (tmp_path / "log.txt").read_text()
+
+
+def test_plain_lines_without_a_terminal(tmp_path, every_write, capfd):
+    with Progress(tmp_path).stage("neighbors", 4, "tiles") as stage:
+        stage.advance(2, note="layer4")
+        stage.advance(2)
+    out, err = capfd.readouterr()
+    lines = err.splitlines()
+    assert out == ""
+    assert re.fullmatch(r"neighbors: 2/4 tiles, .*/s, \d+ s left, layer4", lines[1])
+    assert re.fullmatch(r"neighbors: 4/4 tiles, .*/s, layer4, 0\.\d s", lines[-1])
+    assert "\x1b" not in err
+
+
+def test_few_lines_and_few_writes_by_default(tmp_path, capfd, monkeypatch):
+    writes = []
+    monkeypatch.setattr(Progress, "_write", lambda self, stage: writes.append(stage))
+    with Progress(tmp_path).stage("neighbors", 10_000, "tiles") as stage:
+        for _ in range(10_000):
+            stage.advance()
+    assert len(capfd.readouterr().err.splitlines()) == 1
+    assert len(writes) >= 1
+
+
+def test_quiet_prints_nothing_and_logs_everything(tmp_path, every_write, capfd):
+    progress = Progress(tmp_path, quiet=True)
+    progress.say("2 workers")
+    with progress.stage("neighbors", 1, "tiles") as stage:
+        stage.advance()
+    assert capfd.readouterr() == ("", "")
+    log = (tmp_path / "log.txt").read_text()
+    assert re.search(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d 2 workers$", log, re.MULTILINE)
+    assert "neighbors: 1/1 tiles" in log
+
+
+def test_what_is_said_is_printed_as_it_is(tmp_path, capfd):
+    path = "/data/[bold]/" + "x" * 200  # no markup, no wrapping: paths are copied from terminals
+    Progress(tmp_path).say(path)
+    assert capfd.readouterr().err == path + "\n"
+
+
+def test_without_a_directory_nothing_is_written(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    progress = Progress()
+    with progress.stage("neighbors", 1, "tiles") as stage:
+        stage.advance()
+    progress.end("finished")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_reader_never_sees_half_a_file(tmp_path, every_write):
+    """One process writes as fast as it can while another thread reads: every content is whole."""
+    progress = Progress(tmp_path, quiet=True)
+    progress.end("running")
+    seen, stop = [], threading.Event()
+
+    def keep_reading():
+        while not stop.is_set():
+            seen.append(read(tmp_path)["state"])
+
+    reader = threading.Thread(target=keep_reading)
+    reader.start()
+    with progress.stage("neighbors", 500, "tiles") as stage:
+        for _ in range(500):
+            stage.advance(note="x" * 500)
+    stop.set()
+    reader.join()
+    assert len(seen) > 10
+
+
+def test_two_threads_may_advance_a_stage(tmp_path, every_write):
+    """Events of a training arrive in Dask's thread while the stage ends in the main one."""
+    progress = Progress(tmp_path, quiet=True)
+    failures = []
+
+    def advance(stage):
+        try:
+            for _ in range(200):
+                stage.advance()
+        except Exception as error:
+            failures.append(error)
+
+    with progress.stage("training", 400, "epochs") as stage:
+        threads = [threading.Thread(target=advance, args=(stage,)) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert failures == []
+    assert read(tmp_path)["stages"][0]["state"] == "done"

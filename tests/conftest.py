@@ -1,0 +1,211 @@
+"""What many tests share: tiny jobs, worker processes that start quickly, and a check that none is left behind."""
+
+import os
+import time
+from contextlib import contextmanager
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before NumPy: two workers on two cores, as on a real machine
+
+import dask
+import numpy as np
+import psutil
+import pytest
+import zarr
+from distributed import LocalCluster
+from distributed.utils import get_mp_context
+
+import dnuc.pipeline as pipeline
+from dnuc.cluster import Cluster, Progress
+from dnuc.job import parse_job
+
+N, CLASSES = 240, 3
+SERVERS = ("resource_tracker", "forkserver", "semaphore_tracker")  # of multiprocessing: they stay until pytest ends
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quick_processes():
+    """Workers are forked from a process that has already imported torch: seconds less for each of them.
+
+    Users' workers are spawned instead; tests that start the command line do that too.
+    """
+    with dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}):
+        get_mp_context().set_forkserver_preload(["distributed", "dnuc.pipeline"])
+        yield
+
+
+@contextmanager
+def local_cluster(workers=2, memory="2GiB", **settings):
+    """Real worker processes of one thread each."""
+    with LocalCluster(
+        n_workers=workers,
+        threads_per_worker=1,
+        memory_limit=memory,
+        host="127.0.0.1",
+        dashboard_address="127.0.0.1:0",
+        silence_logs=50,
+        **settings,
+    ) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def shared_cluster():
+    """Two worker processes for every test that does not kill them."""
+    with local_cluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def client(shared_cluster):
+    """A client of the shared workers that is not Dask's default one: nothing in dnuc may rely on a default."""
+    from distributed import Client
+
+    with Client(shared_cluster, set_as_default=False) as client:
+        client.wait_for_workers(2, timeout=60)
+        yield client
+
+
+def children():
+    """Processes started from here, apart from those that multiprocessing keeps for itself."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        try:
+            if process.status() != psutil.STATUS_ZOMBIE and not any(s in " ".join(process.cmdline()) for s in SERVERS):
+                found.append(process)
+        except psutil.NoSuchProcess:
+            continue
+    return found
+
+
+@pytest.fixture(autouse=True)
+def _no_process_is_left(request):
+    """A test that starts processes ends them; only their number counts, for Dask replaces a worker that is killed."""
+    if request.node.get_closest_marker("cluster") is None:
+        yield
+        return
+    before = len(children())
+    yield
+    wait_until(lambda: len(children()) <= before, f"processes are left behind: {children()}", timeout=15)
+
+
+def wait_until(condition, message="", timeout=60):
+    """Wait for something that another process does."""
+    end = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < end, message or "what was waited for did not happen"
+        time.sleep(0.02)
+
+
+# --- jobs -------------------------------------------------------------------------------------------------------
+
+
+def write_arrays(base, n=N, classes=CLASSES, widths=(12, 6, 3)):
+    """Three layers in which the classes come apart, and their labels, as files in `base`."""
+    rng = np.random.default_rng(0)
+    base.mkdir(parents=True, exist_ok=True)
+    labels = np.arange(n) % classes
+    centers = rng.normal(size=(classes, widths[0]))
+    noise = rng.normal(size=(n, widths[0]))
+    for depth, (name, width) in enumerate(zip(("early", "middle", "late"), widths, strict=True)):
+        np.save(base / f"{name}.npy", (noise + 1.5 * depth * centers[labels])[:, :width].astype(np.float32))
+    np.save(base / "labels.npy", labels)
+
+
+def arrays_job(base, layers=("early", "middle", "late"), **tables):
+    """A job over the arrays of `write_arrays`: 4 blocks, 10 tiles a layer. `tables` replace tables of the job."""
+    if not (base / "labels.npy").exists():
+        write_arrays(base)
+    content = {
+        "name": "tiny",
+        "data": {"source": "arrays", "labels": "labels.npy"},
+        "model": [{"name": "net", "arrays": {layer: f"{layer}.npy" for layer in layers}}],
+        "activations": {"block": 64},
+        "neighbors": {"k": 10, "block": 64},
+        "measures": {"overlap_k": [10, 5]},
+        **tables,
+    }
+    return parse_job(content, base)
+
+
+def digits_job(base, **tables):
+    """A job over 120 handwritten digits in a tiny network with random weights: 4 blocks of 32."""
+    content = {
+        "name": "tiny-digits",
+        "data": {"source": "digits", "classes": 3, "images_per_class": 40},
+        "model": [
+            {
+                "name": "net",
+                "architecture": "residual",
+                "weights": "random",
+                "options": {"width": 2, "blocks": 1},
+                "layers": ["input", "blocks", "output"],
+            }
+        ],
+        "activations": {"block": 32, "batch_size": 32},
+        "neighbors": {"k": 8, "block": 32},
+        **tables,
+    }
+    return parse_job(content, base)
+
+
+@pytest.fixture
+def here(monkeypatch):
+    """`dnuc.pipeline` computes in this process, and writes a page instead of drawing the figures (which takes seconds).
+
+    The figures have tests of their own, and tests of the command line draw the real report.
+    """
+    _compute_here(monkeypatch)
+
+
+def _compute_here(monkeypatch):
+    @contextmanager
+    def connect(on, progress):
+        yield Cluster(None, 2**30, progress)
+
+    monkeypatch.setattr(pipeline, "connect", connect)
+    monkeypatch.setattr(pipeline, "write_report", write_page)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """(data, run): the files of the arrays job, and the directory of a finished run of it. Neither may be changed."""
+    base = tmp_path_factory.mktemp("finished")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        _compute_here(monkeypatch)
+        return base, pipeline.run_job(arrays_job(base), out=base / "run", quiet=True)
+
+
+def write_page(results, images=None):
+    """A page with a line a layer, read from the store as the real one is."""
+    page = results.path / "report" / "index.html"
+    page.parent.mkdir(exist_ok=True)
+    page.write_text(results.layers.to_csv(), encoding="utf-8")
+    return page
+
+
+def stored(path):
+    """Every array of a run by its name, and every recorded value but times and hashes."""
+    root = zarr.open_group(str(path), mode="r", use_consolidated=False)
+    arrays, values = {}, {}
+    for name, item in root.members(max_depth=None):
+        if isinstance(item, zarr.Array):
+            arrays[name] = item[...]
+        else:
+            values[name] = {k: v for k, v in item.attrs.items() if k not in ("seconds", "digest", "redone", "training")}
+    return arrays, values
+
+
+def assert_same_results(first, second):
+    """Two runs found the same, bit for bit, however their work was cut into blocks."""
+    (a, values_a), (b, values_b) = stored(first), stored(second)
+    assert values_a == values_b
+    assert a.keys() == b.keys()
+    for name in a:
+        if not name.endswith(("block_done", "tile_redone")):
+            assert (a[name].dtype, a[name].shape) == (b[name].dtype, b[name].shape), name
+            assert np.array_equal(a[name], b[name], equal_nan=a[name].dtype.kind == "f"), name
+
+
+def quiet_cluster(path, client=None, memory=2**30):
+    """A Cluster that prints nothing; without a client it computes in this process."""
+    return Cluster(client, memory, Progress(path, quiet=True))

@@ -1,0 +1,144 @@
+"""Overlap, intrinsic dimension, hubs and entropy, against plain loops and against what must hold."""
+
+import numpy as np
+import pytest
+
+from dnuc.errors import DnucError
+from dnuc.measures.dimension import two_nn
+from dnuc.measures.entropy import neighborhood_entropy
+from dnuc.measures.hubs import hubness, top_hubs
+from dnuc.measures.overlap import data_overlap, label_overlap
+from dnuc.neighbors.lists import Neighbors
+from dnuc.neighbors.search import nearest_neighbors
+from tests import reference, synthetic
+
+LABELS = np.arange(120) % 5
+
+
+@pytest.fixture(scope="module")
+def layers():
+    x = synthetic.clustered(120, 12, clusters=5, spread=0.8)
+    return nearest_neighbors(x, 10), nearest_neighbors(x + 0.5 * synthetic.normal(120, 12, seed=9), 10)
+
+
+@pytest.mark.parametrize("k", [1, 4, 10])
+def test_overlaps_equal_plain_loops(layers, k):
+    a, b = layers
+    found = data_overlap(a, b, k)
+    np.testing.assert_allclose(found.per_sample, reference.data_overlap(a.index[:, :k], b.index[:, :k]))
+    assert found.mean == pytest.approx(found.per_sample.mean())
+    labels = label_overlap(a, LABELS, k)
+    np.testing.assert_allclose(labels.per_sample, reference.label_overlap(a.index[:, :k], LABELS))
+
+
+def test_overlap_is_symmetric_and_one_with_itself(layers):
+    a, b = layers
+    np.testing.assert_array_equal(data_overlap(a, b, 7).per_sample, data_overlap(b, a, 7).per_sample)
+    assert data_overlap(a, a, 7).mean == 1
+
+
+def test_unrelated_layers_overlap_by_chance():
+    n, k = 2000, 20
+    a, b = (nearest_neighbors(synthetic.normal(n, 6, seed), k) for seed in (1, 2))
+    assert data_overlap(a, b, k).mean == pytest.approx(k / (n - 1), rel=0.2)
+
+
+def test_samples_without_a_class_are_left_out(layers):
+    labels = np.where(LABELS == 3, -1, LABELS)
+    found = label_overlap(layers[0], labels, 5)
+    assert np.isnan(found.per_sample[labels < 0]).all()
+    assert found.mean == pytest.approx(found.per_sample[labels >= 0].mean())
+    assert np.isnan(label_overlap(layers[0], np.full(120, -1), 5).mean)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda a: label_overlap(a, LABELS[:-1], 5), r"shape \(119,\) for 120 samples"),
+        (lambda a: label_overlap(a, LABELS, 11), "k = 11 neighbors asked for, 10 stored"),
+        (lambda a: data_overlap(a, Neighbors(a.index[:50], a.distance[:50]), 5), "120 and 50 samples"),
+        (lambda a: data_overlap(a, a, 0), r"k must be 1 \.\. 10"),
+    ],
+)
+def test_overlaps_refuse_what_does_not_fit(layers, call, message):
+    with pytest.raises(DnucError, match=message):
+        call(layers[0])
+
+
+@pytest.mark.parametrize("fraction", [0.5, 0.9, 0.99])
+def test_two_nn_equals_the_plain_fit(layers, fraction):
+    near = layers[0]
+    found = two_nn(near, fraction)
+    assert found.value == pytest.approx(reference.two_nn(near.distance[:, 0], near.distance[:, 1], fraction), rel=1e-12)
+    assert found.scale == pytest.approx(near.distance[:, 1].mean())
+
+
+@pytest.mark.parametrize("method", ["fit", "mle"])
+@pytest.mark.parametrize("dimension", [1, 2, 5, 10])
+def test_two_nn_finds_the_dimension_of_a_manifold(dimension, method):
+    x = np.random.default_rng(3).uniform(size=(3000, dimension)) @ synthetic.rotation(50, 4)[:dimension]
+    found = two_nn(nearest_neighbors(x, 2), method=method)
+    # above some five dimensions the edges of the cube and the finite sample pull the value down
+    assert found.value == pytest.approx(dimension, rel=0.1 if dimension <= 5 else 0.15)
+    assert 0 < found.error < 0.05 * dimension
+
+
+def test_two_nn_does_not_see_scale_or_rotation():
+    x = synthetic.manifold(500, 4, embedding=20)
+    expected = two_nn(nearest_neighbors(x, 2)).value
+    assert two_nn(nearest_neighbors(1e-3 * x @ synthetic.rotation(20, 5), 2)).value == pytest.approx(expected, rel=1e-6)
+
+
+def test_two_nn_drops_duplicates_and_counts_them():
+    x = synthetic.normal(300, 3)
+    x[10] = x[200]
+    near = nearest_neighbors(x, 3)
+    assert near.duplicates == 2
+    assert two_nn(near).dropped == 2
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: two_nn(nearest_neighbors(np.ones((20, 2)), 2)), "0 of 20 samples"),
+        (lambda: two_nn(nearest_neighbors(np.arange(20.0)[:, None], 1)), "1 is stored"),
+        (
+            lambda: two_nn(nearest_neighbors(synthetic.normal(20, 2), 2), fraction=0),
+            r"fraction = 0: must be in \(0, 1\]",
+        ),
+        (lambda: two_nn(nearest_neighbors(synthetic.normal(20, 2), 2), method="ml"), "'fit' or 'mle'"),  # type: ignore[arg-type]
+        (lambda: two_nn(nearest_neighbors(synthetic.lattice(400, 2, values=20), 2)), "do not differ from 1|above 1"),
+    ],
+)
+def test_two_nn_refuses_what_has_no_dimension(call, message):
+    with pytest.raises(DnucError, match=message):
+        call()
+
+
+def test_hubs_are_the_most_frequent_neighbors(layers):
+    near = layers[0]
+    counts = np.zeros(120, dtype=int)
+    for row in near.index[:, :6]:
+        for j in row:
+            counts[j] += 1
+    np.testing.assert_array_equal(hubness(near, 6), counts)
+    assert counts.mean() == 6
+    hubs = top_hubs(near, 6, top=3)
+    order = sorted(range(120), key=lambda i: (-counts[i], i))[:3]
+    assert hubs.sample.tolist() == order
+    reached = sum(any(j in order for j in row) for row in near.index[:, :6])
+    assert hubs.coverage == pytest.approx(reached / 120)
+
+
+def test_neighborhood_entropy_is_the_mean_over_neighbors(layers):
+    near = layers[0]
+    entropy = np.random.default_rng(0).uniform(1, 7, 120)
+    found = neighborhood_entropy(near, entropy, 5, seed=1)
+    expected = [np.mean([entropy[j] for j in row]) for row in near.index[:, :5]]
+    np.testing.assert_allclose(found.per_sample, expected)
+    assert found.mean == pytest.approx(np.mean(expected))
+    assert found.error == pytest.approx(np.std(expected, ddof=1) / np.sqrt(120))
+    assert found.shuffled == pytest.approx(entropy.mean(), abs=5 * found.shuffled_error)
+    assert neighborhood_entropy(near, entropy, 5, seed=1).shuffled == found.shuffled
+    with pytest.raises(DnucError, match="one value a sample"):
+        neighborhood_entropy(near, entropy[1:], 5)
