@@ -1,5 +1,6 @@
 """What many tests share: tiny jobs, worker processes that start quickly, and a check that none is left behind."""
 
+import json
 import os
 import time
 from contextlib import contextmanager
@@ -10,15 +11,17 @@ import dask
 import numpy as np
 import psutil
 import pytest
-import zarr
+import tomli_w
 from distributed import LocalCluster
 from distributed.utils import get_mp_context
 
 import dnuc.pipeline as pipeline
 from dnuc.cluster import Cluster, Progress
 from dnuc.job import parse_job
+from dnuc.store import RunStore
 
 N, CLASSES = 240, 3
+NOT_RESULTS = ("seconds", "digest", "redone", "training", "report")  # times, hashes, and what depends on them
 SERVERS = ("resource_tracker", "forkserver", "semaphore_tracker")  # of multiprocessing: they stay until pytest ends
 
 
@@ -148,16 +151,25 @@ def digits_job(base, **tables):
     return parse_job(content, base)
 
 
+def written_job(job, directory):
+    """A job as the file that a user would give to the command line."""
+    path = directory / f"{job.name}.toml"
+    path.write_text(tomli_w.dumps(job.model_dump(mode="json", exclude_none=True)), encoding="utf-8")
+    return path
+
+
 @pytest.fixture
 def here(monkeypatch):
     """`dnuc.pipeline` computes in this process, and writes a page instead of drawing the figures (which takes seconds).
 
     The figures have tests of their own, and tests of the command line draw the real report.
     """
-    _compute_here(monkeypatch)
+    compute_here(monkeypatch)
 
 
-def _compute_here(monkeypatch):
+def compute_here(monkeypatch):
+    """What the fixture `here` does, for fixtures of a wider scope."""
+
     @contextmanager
     def connect(on, progress):
         yield Cluster(None, 2**30, progress)
@@ -171,7 +183,7 @@ def finished(tmp_path_factory):
     """(data, run): the files of the arrays job, and the directory of a finished run of it. Neither may be changed."""
     base = tmp_path_factory.mktemp("finished")
     with pytest.MonkeyPatch.context() as monkeypatch:
-        _compute_here(monkeypatch)
+        compute_here(monkeypatch)
         return base, pipeline.run_job(arrays_job(base), out=base / "run", quiet=True)
 
 
@@ -185,13 +197,13 @@ def write_page(results, images=None):
 
 def stored(path):
     """Every array of a run by its name, and every recorded value but times and hashes."""
-    root = zarr.open_group(str(path), mode="r", use_consolidated=False)
     arrays, values = {}, {}
-    for name, item in root.members(max_depth=None):
-        if isinstance(item, zarr.Array):
-            arrays[name] = item[...]
+    for file in path.rglob("zarr.json"):
+        name, content = str(file.parent.relative_to(path)), json.loads(file.read_text())
+        if content["node_type"] == "array":
+            arrays[name] = RunStore(path).read(*name.rsplit("/", 1))
         else:
-            values[name] = {k: v for k, v in item.attrs.items() if k not in ("seconds", "digest", "redone", "training")}
+            values[name] = {k: v for k, v in content["attributes"].items() if k not in NOT_RESULTS}
     return arrays, values
 
 

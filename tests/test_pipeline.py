@@ -227,9 +227,7 @@ def test_a_job_that_was_refused_may_be_corrected_in_its_directory(here, again, t
 
 def test_a_directory_that_is_no_run_is_refused(here, tmp_path):
     write_arrays(tmp_path / "data")
-    with pytest.raises(
-        StoreError, match=r"exists, is not empty and is not a dnuc run: give another directory with --out"
-    ):
+    with pytest.raises(StoreError, match=r"exists, is not empty and is not a dnuc run: give another directory"):
         run_job(arrays_job(tmp_path / "data"), out=tmp_path / "data", quiet=True)
 
 
@@ -331,7 +329,7 @@ def test_a_network_is_trained_once_and_told_epoch_by_epoch(here, tmp_path, clien
     cluster.progress.end("finished")
     assert changed(path, before) == set()
     assert stages_told(path) == []
-    untrained, trained = (store.read(stage_group(m, "output", "activations"), "activation") for m in store.models())
+    untrained, trained = (store.read(stage_group(m, "fc", "activations"), "activation") for m in store.models())
     assert not np.array_equal(untrained, trained)
 
 
@@ -340,4 +338,4 @@ def test_another_training_trains_anew(here, tmp_path):
     before = written(tmp_path / "run")
     path = run_job(trained_job(tmp_path, learning_rate=0.01), out=tmp_path / "run", quiet=True)
     assert "training" in stages_told(path)
-    assert {"input/activations", "output/activations"} <= changed(path, before)
+    assert {"input/activations", "fc/activations"} <= changed(path, before)

@@ -7,7 +7,7 @@ when a worker will soon be free and carries the radii known at that moment; what
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from dask.array import Array as DaskArray
@@ -121,7 +121,10 @@ class _Piece:
         return self._values[rows.start - self._first : rows.stop - self._first, features]
 
 
-def run_searches(searches: Iterable[Search], client: Client | None = None) -> Iterator[tuple[Search, int, int]]:
+AnySearch = TypeVar("AnySearch", bound=Search)
+
+
+def run_searches(searches: Iterable[AnySearch], client: Client | None = None) -> Iterator[tuple[AnySearch, int, int]]:
     """Run every tile of every search, yielding (search, i, j) after each is merged."""
     tasks = (task for search in searches for task in search.tasks())
     for task, result in run_tasks(client, tasks):

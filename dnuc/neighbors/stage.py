@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from dnuc.cluster import Cluster
@@ -29,40 +29,55 @@ def run_neighbors(store: RunStore, wanted: list[LayerSearch], settings: Neighbor
     waiting = [w for w in wanted if not store.is_complete(_group(w), w.digest)]
     if not waiting:
         return
-    plans = {_group(w): _blocks(store, w, settings, cluster.memory) for w in waiting}
-    total = sum(blocks.tiles for blocks in plans.values())
+    plans = [(w, _blocks(store, w, settings, cluster.memory)) for w in waiting]
+    total = sum(blocks.tiles for _, blocks in plans)
     with cluster.progress.stage("neighbors", total, "tiles") as stage:
-        seconds: dict[Search, float] = {}
         last = time.monotonic()
-        opened: dict[Search, tuple[str, int]] = {}
-        searches = _open(store, waiting, settings, plans, opened, stage.resume)
-        for search, _, _ in run_searches(searches, cluster.client):
+        for search, _, _ in run_searches(_searches(store, plans, settings, stage.resume), cluster.client):
             now = time.monotonic()
-            seconds[search] = seconds.get(search, 0.0) + now - last
+            search.count(now - last)
             last = now
-            group, left = opened[search]
-            opened[search] = (group, left - 1)
             stage.advance(note=search.label)
-            if left == 1:
-                store.finish(group, k=settings.k, redone=search.redone, seconds=round(seconds[search], 3))
 
 
-def _open(store, waiting, settings, plans, opened, resume) -> Iterator[Search]:
+class _StoredSearch(Search):
+    """The search of one stored layer, marked complete with its last tile."""
+
+    def __init__(self, store: RunStore, wanted: LayerSearch, blocks: Blocks, settings: NeighborSearch) -> None:
+        self._store, self._group = store, _group(wanted)
+        source = store.array(stage_group(wanted.model, wanted.layer, "activations"), "activation")
+        store.begin(self._group, wanted.digest)
+        ledger = StoredLedger(store, self._group, blocks, settings.k)
+        label = f"{wanted.model}/{wanted.layer}"
+        super().__init__([source], settings.k, blocks, ledger, precision=settings.precision, label=label)
+        self._unmerged, self._seconds = len(self.left), 0.0
+
+    def count(self, seconds: float) -> None:
+        """Another tile is merged, `seconds` after the one before."""
+        self._unmerged -= 1
+        self._seconds += seconds
+        if self._unmerged == 0:
+            self.finish()
+
+    def finish(self) -> None:
+        """Write the completion marker."""
+        self._store.finish(self._group, k=self.k, redone=self.redone, seconds=round(self._seconds, 3))
+
+
+def _searches(
+    store: RunStore,
+    plans: list[tuple[LayerSearch, Blocks]],
+    settings: NeighborSearch,
+    resume: Callable[[int], None],
+) -> Iterator[_StoredSearch]:
     """Each layer's search, made when its turn comes; a layer whose tiles are all merged is finished at once."""
-    for w in waiting:
-        group, blocks = _group(w), plans[_group(w)]
-        source = store.array(stage_group(w.model, w.layer, "activations"), "activation")
-        store.begin(group, w.digest)
-        ledger = StoredLedger(store, group, blocks, settings.k)
-        search = Search(
-            [source], settings.k, blocks, ledger, precision=settings.precision, label=f"{w.model}/{w.layer}"
-        )
+    for wanted, blocks in plans:
+        search = _StoredSearch(store, wanted, blocks, settings)
         resume(blocks.tiles - len(search.left))
-        if not search.left:
-            store.finish(group, k=settings.k, redone=search.redone, seconds=0.0)
-            continue
-        opened[search] = (group, len(search.left))
-        yield search
+        if search.left:
+            yield search
+        else:
+            search.finish()
 
 
 def _group(wanted: LayerSearch) -> str:
@@ -70,17 +85,19 @@ def _group(wanted: LayerSearch) -> str:
 
 
 def _blocks(store: RunStore, wanted: LayerSearch, settings: NeighborSearch, memory: int) -> Blocks:
-    """The blocks of an interrupted search if its tiles still fit; else the largest that do."""
+    """The blocks of an interrupted search if they may still be used, so that it goes on; else those of a new one."""
     source = store.array(stage_group(wanted.model, wanted.layer, "activations"), "activation")
     check_search(source.shape, settings.k, f"{wanted.model}/{wanted.layer}")
     n, features = source.shape
-    group, multiple = _group(wanted), _multiple(source)
-    if store.has(group, "neighbor_index") and store.attributes(group).get("digest") == wanted.digest:
-        rows = store.array(group, "neighbor_index").chunks[0]
-        if tile_bytes(rows, features, source.dtype.itemsize) <= memory and settings.block in (None, rows):
-            return Blocks(n, rows)
+    group, itemsize = _group(wanted), source.dtype.itemsize
+    stored = store.has(group, "neighbor_index") and store.attributes(group).get("digest") == wanted.digest
+    rows = store.array(group, "neighbor_index").chunks[0] if stored else 0
+    if stored and settings.block is None and tile_bytes(rows, features, itemsize) <= memory:
+        return Blocks(n, rows)
+    blocks = blocks_of(n, features, settings, memory, _multiple(source), itemsize)
+    if stored and blocks.rows != rows:
         store.drop(group)
-    return blocks_of(n, features, settings, memory, multiple, source.dtype.itemsize)
+    return blocks
 
 
 def blocks_of(n: int, features: int, settings: NeighborSearch, memory: int, multiple: int, itemsize: int) -> Blocks:

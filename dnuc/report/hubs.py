@@ -27,15 +27,12 @@ def input_and_hubs(findings: Findings, model: str) -> Figure | None:
     strips = _hub_layers(findings, model)
     has_entropy = bool(layers["neighborhood_entropy"].notna().any())
     width = DOUBLE if strips else profile_width(len(layers))
-    figure = new_figure(width, 4.1 if has_entropy or strips else 2.7)
-    left: Figure | SubFigure = figure
     profiles = width - STRIP * len(strips)
-    if strips:
-        ratios = [profiles, *[STRIP] * len(strips)]
-        parts = figure.subfigures(1, len(ratios), squeeze=False, width_ratios=ratios)[0]
-        left = parts[0]
-        for part, layer in zip(parts[1:], strips, strict=True):
-            _draw_strip(part, findings, model, layer)
+    figure = new_figure(width, 4.1 if has_entropy or strips else 2.7)
+    ratios = [profiles, *[STRIP] * len(strips)]
+    left, *right = figure.subfigures(1, len(ratios), squeeze=False, width_ratios=ratios)[0]
+    for part, layer in zip(right, strips, strict=True):
+        _draw_strip(part, findings, model, layer)
     panels = left.subplots(1 + has_entropy, 1, sharex=True, squeeze=False)[:, 0]
     draw_profiles(panels[0], layers, series, findings.published(model))
     panels[0].set_ylim(-0.02, 1.02)

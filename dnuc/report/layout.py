@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 from scipy.cluster.hierarchy import cophenet, linkage
+from scipy.spatial import KDTree
 from scipy.spatial.distance import squareform
 from sklearn.manifold import smacof
 
 from dnuc.report.peaks import Peaks
 
 MOST = 2000  # peaks whose distances are held in memory at once
+ROOM = 1.06  # discs are kept apart as if they were larger by this factor
 
 
 def pass_distance(peaks: Peaks, kept: np.ndarray) -> np.ndarray:
@@ -66,24 +68,26 @@ def place_discs(distance: np.ndarray, radius: np.ndarray) -> np.ndarray:
     if n == 1:
         return np.zeros((1, 2))
     gap = 0.2 * n**0.25 * distance / max(distance.max(), 1e-9)
-    touch = radius[:, None] + radius
-    target = (touch + gap) * (1 - np.eye(n))
+    target = (radius[:, None] + radius + gap) * (1 - np.eye(n))
     start = np.random.default_rng(0).normal(size=(n, 2)) * target.mean()
     found = smacof(target, n_components=2, init=start, n_init=1, max_iter=200, eps=1e-4, normalized_stress=False)
-    position = _push_apart(found[0], touch)
+    position = _push_apart(found[0], radius)
     return position - _middle(position, radius)
 
 
-def _push_apart(position: np.ndarray, touch: np.ndarray, rounds: int = 300) -> np.ndarray:
-    """Move overlapping discs away from each other until the distance of each pair is at least `touch`."""
-    apart = 1.06 * touch
+def _push_apart(position: np.ndarray, radius: np.ndarray, rounds: int = 500) -> np.ndarray:
+    """Move overlapping discs away from each other until there is a little room between any two."""
+    position = position.copy()
     for _ in range(rounds):
-        offset = position[:, None] - position  # (n, n, 2)
-        length = np.sqrt((offset**2).sum(axis=2)) + np.eye(len(position))
-        excess = np.where(np.eye(len(position), dtype=bool), 0, np.maximum(apart - length, 0))
+        a, b = KDTree(position).query_pairs(2 * ROOM * radius.max(), output_type="ndarray").T
+        offset = position[a] - position[b]  # (pairs, 2)
+        length = np.maximum(np.linalg.norm(offset, axis=1), 1e-9)
+        excess = np.maximum(ROOM * (radius[a] + radius[b]) - length, 0)
         if not excess.any():
             break
-        position = position + 0.4 * (offset * (excess / np.maximum(length, 1e-9))[:, :, None]).sum(axis=1)
+        push = 0.4 * offset * (excess / length)[:, None]
+        np.add.at(position, a, push)
+        np.subtract.at(position, b, push)
     return position
 
 

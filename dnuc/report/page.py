@@ -74,7 +74,7 @@ def write_report(results: Results, images: Images | None = None) -> Path:
         (directory / part).mkdir(parents=True)
     shown, missing = _draw_all(findings, directory / "figures")
     tables = write_tables(findings, directory / "tables")
-    page = _render(findings, shown, missing, tables)
+    page = render_page(findings, shown, missing, tables)
     (directory / "index.html").write_text(page, encoding="utf-8")
     return directory / "index.html"
 
@@ -99,7 +99,14 @@ def _draw_all(findings: Findings, directory: Path) -> tuple[list[Shown], list[Dr
     return shown, missing
 
 
-def _render(findings: Findings, shown: list[Shown], missing: list[Drawable], tables: list[tuple[str, str]]) -> str:
+def render_page(findings: Findings, shown: list[Shown], missing: list[Drawable], tables: list[tuple[str, str]]) -> str:
+    """The text of index.html.
+
+    Parameters
+    ----------
+    shown, missing : figures that were drawn, and those that the run cannot fill.
+    tables : (model, layer) of the layers that have tables of their own.
+    """
     template = resources.files("dnuc.report").joinpath("page.html.j2").read_text(encoding="utf-8")
     pictures = dict(zip([s.name for s in shown], fit_pictures([s.png for s in shown], IMAGE_BYTES), strict=True))
     columns = layer_columns(findings.layers)

@@ -59,34 +59,37 @@ def peak_tree(findings: Findings, model: str) -> Figure | None:
 def _draw_branches(
     axes: Axes, peaks: Peaks, tree: dict[str, Any], linkage: np.ndarray, order: np.ndarray, groups: Groups | None
 ) -> None:
+    """Branches in the color that all their leaves share, dashed where a height is assumed, and dots at the leaves."""
     n = len(peaks)
-    x = np.concatenate([peaks.log_density, peaks.summit - linkage[:, 2]])  # leaves, then merges
-    y = np.empty(2 * n - 1)
-    y[order] = np.arange(n)
-    color = (groups.majority_color if groups else [DARK] * n) + [DARK] * (n - 1)
-    lines: list[list[tuple[float, float]]] = []
-    colors: list[str] = []
-    dashed: list[list[tuple[float, float]]] = []
-    filled = set(tree["filled"])
-    for step, (a, b) in enumerate(linkage[:, :2].astype(int)):
-        node = n + step
-        y[node] = (y[a] + y[b]) / 2
-        color[node] = color[a] if color[a] == color[b] else DARK
-        for child in (a, b):
-            path = [(x[child], y[child]), (x[node], y[child]), (x[node], y[node])]
-            if step in filled:
-                dashed.append(path)
-            else:
-                lines.append(path)
-                colors.append(color[child])
+    x = np.concatenate([peaks.log_density, peaks.summit - linkage[:, 2]])  # leaves, then joints
+    leaf_color = groups.majority_color if groups else [DARK] * n
+    paths, colors = _branches(x, linkage, order, leaf_color)
+    is_assumed = np.repeat(np.isin(np.arange(n - 1), tree["filled"]), 2)
     thick = float(np.clip(60 / n, 0.5, 1.3))
-    axes.add_collection(LineCollection(dashed, colors=GREY, linewidths=thick * 0.8, linestyles="--"))
-    axes.add_collection(LineCollection(lines, colors=colors, linewidths=thick))
+    axes.add_collection(LineCollection(list(paths[is_assumed]), colors=GREY, linewidths=0.8 * thick, linestyles="--"))
+    axes.add_collection(LineCollection(list(paths[~is_assumed]), colors=colors[~is_assumed].tolist(), linewidths=thick))
     area = np.clip(peaks.size / peaks.size.max() * 30, 2, None) * min(1, 60 / n)
-    axes.scatter(x[:n], y[:n], s=area, c=color[:n], zorder=3, linewidths=0)
+    axes.scatter(peaks.log_density[order], range(n), s=area[order], c=[leaf_color[p] for p in order], zorder=3, lw=0)
     span = x.max() - x.min()
     axes.set_xlim(x.min() - 0.03 * span, x.max() + 0.03 * span)
     axes.set_ylim(n - 0.5, -0.5)
+
+
+def _branches(
+    x: np.ndarray, linkage: np.ndarray, order: np.ndarray, leaf_color: list[str]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Two branches a joint, as paths (2P - 2, 3, 2) from a child to the joint's middle, and their colors."""
+    n = len(order)
+    y = np.empty(2 * n - 1)
+    y[order] = np.arange(n)
+    color = leaf_color + [DARK] * (n - 1)
+    paths, colors = [], []
+    for node, (a, b) in enumerate(linkage[:, :2].astype(int), start=n):
+        y[node] = (y[a] + y[b]) / 2
+        color[node] = color[a] if color[a] == color[b] else DARK
+        paths += [[(x[child], y[child]), (x[node], y[child]), (x[node], y[node])] for child in (a, b)]
+        colors += [color[a], color[b]]
+    return np.array(paths), np.array(colors)
 
 
 def _label_leaves(axes: Axes, peaks: Peaks, order: np.ndarray, label_names: list[str], size: float) -> None:

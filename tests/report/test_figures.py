@@ -108,11 +108,11 @@ def test_one_layer_one_peak_without_anything_else(tmp_path):
         entropy=False,
         stages=("measures", "landscape"),
     )
-    drawn = {name: d.draw() for name, d in drawables(Findings(results)).items()}
-    assert {name for name, figure in drawn.items() if figure is None} == {"fig2c", "overlap_matrix", "fig4c"}
-    assert len(drawn["fig3"].axes) == 1
-    for name in ("fig2a", "fig2b", "fig3", "fig4a", "fig4b", "dimension", "peaks"):
-        assert readable(draw(results, name))
+    with paper_style():
+        drawn = {name: d.draw() for name, d in drawables(Findings(results)).items()}
+        assert {name for name, figure in drawn.items() if figure is None} == {"fig2c", "overlap_matrix", "fig4c"}
+        assert len(drawn["fig3"].axes) == 1
+        assert all(readable(figure) for figure in drawn.values() if figure)
 
 
 def test_a_run_without_landscape_is_drawn_as_far_as_it_is(tmp_path):
@@ -139,7 +139,7 @@ def test_sixty_layers_with_long_names(run, monkeypatch):
 LONG = [f"a {w} ${i} of a kind whose name is very long, No. {i}" for i, w in enumerate(["dog", "cat", "bird"] * 20)]
 
 
-@pytest.mark.parametrize("n_peaks", [2, 60, 300])
+@pytest.mark.parametrize("n_peaks", [60, 300])
 def test_trees_of_any_size(tmp_path, n_peaks):
     results = make_run(
         tmp_path / "run",
@@ -161,7 +161,9 @@ def test_trees_of_any_size(tmp_path, n_peaks):
 
 def test_leaves_reach_the_density_of_their_peaks_and_join_at_saddles(tmp_path):
     results = make_run(tmp_path / "run", names=("fc",), peaks=(2,), n=60, notes=False)
-    axes = draw(results, "fig4c").axes[0]
+    figure = draw(results, "fig4c")
+    assert readable(figure)
+    axes = figure.axes[0]
     top = results.array("landscape", "peak_log_density", "fc")
     saddle = results.array("landscape", "saddle_log_density", "fc")
     segments = np.concatenate(

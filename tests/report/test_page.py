@@ -18,7 +18,8 @@ from PIL import Image
 
 from dnuc.errors import DnucError
 from dnuc.report import FIGURES, write_report
-from dnuc.report.page import fit_pictures
+from dnuc.report.findings import Findings
+from dnuc.report.page import fit_pictures, render_page
 from dnuc.store import Results, RunStore
 from tests.report.synthetic_run import make_run
 
@@ -78,36 +79,36 @@ def test_names_are_text_and_not_markup(tmp_path):
     evil = "<script>alert(1)</script>"
     results = make_run(
         tmp_path / "run",
-        names=("input", "fc"),
-        peaks=(1, 3),
-        n=30,
-        classes=(evil, "$x_$", "c&d"),
-        macros=("m<",),
-        macro_of_class=(0, 0, -1),
+        names=("fc",),
+        peaks=(2,),
+        n=20,
+        classes=(evil, "c&d"),
+        macros=(evil, "m"),
+        macro_of_class=(0, 1),
+        stages=("measures",),
     )
-    text = write_report(results).read_text(encoding="utf-8")
+    text = render_page(Findings(results), [], [], [("m&m", evil)])
     assert "A run with &lt;plausible&gt; numbers" in text
-    assert "m&lt;" in text
+    assert "2: &lt;script&gt;alert(1)&lt;/script&gt;, m" in text
+    assert "m%26m/%3Cscript%3E" in text
     assert "<script" not in text
 
 
-def test_a_second_report_replaces_the_first(tmp_path):
-    results = make_run(tmp_path / "run", names=("fc",), peaks=(1,), n=20, stages=("measures",))
-    stale = [results.path / "report/figures/fig2a_old.png", results.path / "report/tables/old/samples.csv"]
-    for path in stale:
-        path.parent.mkdir(parents=True)
-        path.touch()
-    first = write_report(results).read_bytes()
-    assert not any(path.exists() for path in stale)
-    assert write_report(results).read_bytes() == first
-
-
-def test_images_that_cannot_be_read_are_told(tmp_path):
+def test_a_second_report_replaces_the_first_and_tells_what_it_could_not_read(tmp_path, monkeypatch):
     def images(sample_id):
         raise DnucError(f"{sample_id} is gone")
 
     results = make_run(tmp_path / "run", names=("fc",), peaks=(1,), n=20, stages=("measures",))
-    assert "Images of hubs that could not be read for this page: sample-" in write_report(results, images).read_text()
+    for kind in FIGURES.keys() - {"fig3"}:
+        monkeypatch.delitem(FIGURES, kind)
+    stale = [results.path / "report/figures/fig2a_old.png", results.path / "report/tables/old/samples.csv"]
+    for path in stale:
+        path.parent.mkdir(parents=True)
+        path.touch()
+    first = write_report(results, images).read_text(encoding="utf-8")
+    assert not any(path.exists() for path in stale)
+    assert "Images of hubs that could not be read for this page: sample-" in first
+    assert write_report(results, images).read_text(encoding="utf-8") == first
 
 
 def test_a_run_without_layers_is_refused(tmp_path):

@@ -63,7 +63,7 @@ def test_one_peak_and_peaks_without_saddles_have_distances():
     assert (pass_distance(a_landscape([3, 3], {}), np.arange(2)) > 0).sum() == 2
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=15)
 @given(st.integers(1, 40), st.integers(0, 5))
 def test_discs_never_overlap(n, seed):
     rng = np.random.default_rng(seed)
