@@ -14,11 +14,15 @@ import pytest
 import tomli_w
 from distributed import LocalCluster
 from distributed.utils import get_mp_context
+from hypothesis import settings
 
 import dnuc.pipeline as pipeline
 from dnuc.cluster import Cluster, Progress
 from dnuc.job import parse_job
 from dnuc.store import RunStore
+
+settings.register_profile("dnuc", deadline=None)  # no test asserts on seconds
+settings.load_profile("dnuc")
 
 N, CLASSES = 240, 3
 NOT_RESULTS = ("seconds", "digest", "redone", "training", "report")  # times, hashes, and what depends on them

@@ -223,7 +223,7 @@ def test_workers_that_are_killed_cost_only_time(here, uninterrupted, tmp_path):
 
 def test_a_training_whose_worker_is_killed_ends_with_the_same_weights(here, tmp_path):
     model = {"name": "net", "architecture": "residual", "options": {"width": 4, "blocks": 1}, "layers": ["output"]}
-    job = digits_job(tmp_path, model=[model | {"train": {"epochs": 6, "batch_size": 8}}])
+    job = digits_job(tmp_path, model=[model | {"train": {"epochs": 6, "batch_size": 64}}])
     with local_cluster(workers=1) as cluster, Client(cluster, set_as_default=False) as client:
         paths = [tmp_path / "calm", tmp_path / "killed"]
         client.wait_for_workers(1, timeout=60)

@@ -21,6 +21,9 @@ BASE = 2**30  # bytes that Python, PyTorch and the other libraries take in a wor
 USABLE = 0.5  # of the rest: Dask stops feeding a worker at 80 % of its memory, and restarts it at 95 %
 LEAST = 2 * 2**30  # bytes of a worker; with less, Dask would stop it for its libraries alone
 
+# Ctrl-C in a terminal reaches every process; the client stops its workers itself, without a traceback of each.
+IGNORE_CTRL_C = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
+
 
 def task_memory(worker: int, threads: int) -> int:
     """Bytes one task may use on a worker of so many bytes and threads.
@@ -86,6 +89,7 @@ class Local(Deployment):
                 memory_limit=self.worker_memory(),
                 host="127.0.0.1",
                 dashboard_address=self.dashboard,
+                preload=[IGNORE_CTRL_C],
                 silence_logs=50,  # a task's exception reaches the client; workers need not print it too
             ) as cluster,
             Client(cluster) as client,

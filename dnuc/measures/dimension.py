@@ -41,7 +41,8 @@ def two_nn(neighbors: Neighbors, fraction: float = 0.9, method: Literal["fit", "
     -------
     Dimension
         value; error, value / sqrt(ratios used), from the Fisher information (the spread of the fit's own residuals
-        would be far too small, for they are correlated); scale, the mean second distance.
+        would be far too small, for they are correlated; so are, less so, the ratios of close samples: from one data
+        set to another, values spread about 1.25 times as much); scale, the mean second distance.
 
     Raises
     ------

@@ -69,12 +69,17 @@ def label_overlap(neighbors: Neighbors, labels: np.ndarray, k: int) -> Overlap:
     Raises
     ------
     DnucError
-        If labels are not (N,) or k is not stored.
+        If labels are not (N,) integers or k is not stored.
     """
     labels = np.asarray(labels)
     if labels.shape != (neighbors.n_samples,):
         raise DnucError(
             f"labels have shape {labels.shape} for {neighbors.n_samples} samples: one label a sample, in their order"
+        )
+    if labels.dtype.kind not in "iub":
+        raise DnucError(
+            f"labels have type {labels.dtype}; they must be integers: np.unique(labels, return_inverse=True)[1] makes "
+            "integers of names"
         )
     index = neighbors.nearest(k).index
     share = np.empty(neighbors.n_samples)

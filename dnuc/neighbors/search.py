@@ -223,5 +223,6 @@ def _sources(x: Any, blocks: Blocks, client: Client | None) -> list[Any]:
         parts = x.rechunk({0: blocks.rows, 1: -1}).to_delayed().ravel()
         return client.compute(list(parts))
     if isinstance(x, np.ndarray):
-        return client.scatter([x[blocks.span(b)] for b in range(blocks.count)])
+        # keys made of the content would collide with those of an earlier search that are just being released
+        return client.scatter([x[blocks.span(b)] for b in range(blocks.count)], hash=False)
     return [x]

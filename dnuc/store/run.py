@@ -91,7 +91,7 @@ class RunStore:
 
     def describe(self, group: str, **attributes: Any) -> None:
         """Record values about a group, which is made if need be. Only one process may do so at a time."""
-        zarr.open_group(str(self.path), path=group, mode="a", use_consolidated=False).attrs.update(attributes)
+        zarr.open_group(str(self.path), path=group, mode="a", use_consolidated=False).update_attributes(attributes)
 
     def is_complete(self, group: str, digest: str | None = None) -> bool:
         """Whether a stage is finished (and, with a digest, depends on just that)."""

@@ -91,7 +91,7 @@ def test_this_machine_gives_the_workers_that_were_asked_for(tmp_path):
         [address] = cluster.client.scheduler_info(n_workers=-1)["workers"]
         assert address.startswith("tcp://127.0.0.1:")  # not reachable from elsewhere
         assert cluster.client.dashboard_link.startswith("http://127.0.0.1:")
-        assert list(cluster.run([Task(greet, ("hello",))]))[0][1] == "hello"
+        assert next(iter(cluster.run([Task(greet, ("hello",))])))[1] == "hello"
 
 
 WITHOUT_DNUC = """

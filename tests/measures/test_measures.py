@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from scipy.spatial import cKDTree
 
 from dnuc.errors import DnucError
+from dnuc.measures import overlap
 from dnuc.measures.dimension import two_nn
 from dnuc.measures.entropy import neighborhood_entropy
 from dnuc.measures.hubs import hubness, top_hubs
@@ -55,6 +57,8 @@ def test_samples_without_a_class_are_left_out(layers):
     ("call", "message"),
     [
         (lambda a: label_overlap(a, LABELS[:-1], 5), r"shape \(119,\) for 120 samples"),
+        (lambda a: label_overlap(a, LABELS.astype(str), 5), "labels have type <U21; they must be integers: np.unique"),
+        (lambda a: label_overlap(a, LABELS + 0.5, 5), "labels have type float64"),
         (lambda a: label_overlap(a, LABELS, 11), "k = 11 neighbors asked for, 10 stored"),
         (lambda a: data_overlap(a, Neighbors(a.index[:50], a.distance[:50]), 5), "120 and 50 samples"),
         (lambda a: data_overlap(a, a, 0), r"k must be 1 \.\. 10"),
@@ -65,6 +69,20 @@ def test_overlaps_refuse_what_does_not_fit(layers, call, message):
         call(layers[0])
 
 
+def test_overlaps_do_not_depend_on_the_rows_taken_at_once(layers, monkeypatch):
+    a, b = layers
+    expected = [data_overlap(a, b, 7).per_sample, label_overlap(a, LABELS, 7).per_sample]
+    monkeypatch.setattr(overlap, "ROWS_AT_ONCE", 13)
+    np.testing.assert_array_equal([data_overlap(a, b, 7).per_sample, label_overlap(a, LABELS, 7).per_sample], expected)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int32, bool])
+def test_labels_of_any_integer_type(layers, kind):
+    labels = (LABELS % 2).astype(kind)
+    expected = reference.label_overlap(layers[0].index[:, :5], LABELS % 2)
+    np.testing.assert_allclose(label_overlap(layers[0], labels, 5).per_sample, expected)
+
+
 @pytest.mark.parametrize("fraction", [0.5, 0.9, 0.99])
 def test_two_nn_equals_the_plain_fit(layers, fraction):
     near = layers[0]
@@ -73,14 +91,29 @@ def test_two_nn_equals_the_plain_fit(layers, fraction):
     assert found.scale == pytest.approx(near.distance[:, 1].mean())
 
 
-@pytest.mark.parametrize("method", ["fit", "mle"])
 @pytest.mark.parametrize("dimension", [1, 2, 5, 10])
-def test_two_nn_finds_the_dimension_of_a_manifold(dimension, method):
-    x = np.random.default_rng(3).uniform(size=(3000, dimension)) @ synthetic.rotation(50, 4)[:dimension]
-    found = two_nn(nearest_neighbors(x, 2), method=method)
-    # above some five dimensions the edges of the cube and the finite sample pull the value down
-    assert found.value == pytest.approx(dimension, rel=0.1 if dimension <= 5 else 0.15)
-    assert 0 < found.error < 0.05 * dimension
+def test_two_nn_finds_the_dimension_of_a_manifold(dimension):
+    near = nearest_neighbors(synthetic.manifold(4000, dimension), 2)
+    for method in ("fit", "mle"):
+        found = two_nn(near, method=method)
+        assert found.value == pytest.approx(dimension, rel=0.1)
+        assert found.error == pytest.approx(found.value / np.sqrt(4000), rel=0.06)
+
+
+def periodic_neighbors(n, dimension, seed):
+    """Two neighbors in a box without walls: constant density, and no edge to distort the ratios."""
+    x = np.random.default_rng(seed).uniform(size=(n, dimension))
+    distance, index = cKDTree(x, boxsize=1).query(x, 3)
+    return Neighbors(index[:, 1:], distance[:, 1:])
+
+
+@pytest.mark.parametrize("method", ["fit", "mle"])
+def test_two_nn_has_no_bias_and_an_honest_error(method):
+    found = [two_nn(periodic_neighbors(400, 3, seed), method=method) for seed in range(100)]
+    values = np.array([f.value for f in found])
+    assert values.mean() == pytest.approx(3, abs=4 * values.std() / np.sqrt(100))
+    spread = values.std(ddof=1) / np.mean([f.error for f in found])
+    assert 1 < spread < 1.5  # as the docstring says: neighboring ratios are correlated
 
 
 def test_two_nn_does_not_see_scale_or_rotation():
@@ -94,7 +127,25 @@ def test_two_nn_drops_duplicates_and_counts_them():
     x[10] = x[200]
     near = nearest_neighbors(x, 3)
     assert near.duplicates == 2
-    assert two_nn(near).dropped == 2
+    found = two_nn(near)
+    assert found.dropped == 2
+    others = near.distance[:, 0] > 0
+    assert found.value == two_nn(Neighbors(near.index[others], near.distance[others])).value
+
+
+def test_two_nn_with_all_ratios_leaves_out_only_the_largest():
+    """At F = 1 its -log(1 - F) is infinite."""
+    near = nearest_neighbors(synthetic.normal(200, 3), 2)
+    assert two_nn(near, fraction=1).value == two_nn(near, fraction=0.9951).value
+
+
+def test_two_nn_works_at_any_scale():
+    x = synthetic.normal(300, 3)
+    expected = two_nn(nearest_neighbors(x, 2))
+    for scale in (2.0**-400, 2.0**400):
+        found = two_nn(nearest_neighbors(x * scale, 2))
+        assert found.value == pytest.approx(expected.value, rel=1e-9)
+        assert found.scale == pytest.approx(scale * expected.scale)
 
 
 @pytest.mark.parametrize(
@@ -107,7 +158,11 @@ def test_two_nn_drops_duplicates_and_counts_them():
             r"fraction = 0: must be in \(0, 1\]",
         ),
         (lambda: two_nn(nearest_neighbors(synthetic.normal(20, 2), 2), method="ml"), "'fit' or 'mle'"),  # type: ignore[arg-type]
-        (lambda: two_nn(nearest_neighbors(synthetic.lattice(400, 2, values=20), 2)), "do not differ from 1|above 1"),
+        (lambda: two_nn(nearest_neighbors(np.argwhere(np.ones((20, 20))), 2)), "some ratio above 1 are needed"),
+        (
+            lambda: two_nn(nearest_neighbors(np.append(np.argwhere(np.ones((9, 9))), [[40, 50]], axis=0), 2)),
+            r"they do not differ from 1; raise the fraction \(now 0\.9\) or use method='mle'",
+        ),
     ],
 )
 def test_two_nn_refuses_what_has_no_dimension(call, message):
@@ -128,6 +183,16 @@ def test_hubs_are_the_most_frequent_neighbors(layers):
     assert hubs.sample.tolist() == order
     reached = sum(any(j in order for j in row) for row in near.index[:, :6])
     assert hubs.coverage == pytest.approx(reached / 120)
+    assert hubs.occurrence.tolist() == [counts[i] for i in order]
+    everyone = top_hubs(near, 6, top=1000)
+    assert (len(everyone.sample), everyone.coverage) == (120, 1)
+
+
+def test_hubs_grow_with_the_dimension():
+    """What hubs are about: in many dimensions some samples are near to very many others."""
+    most = [hubness(nearest_neighbors(synthetic.normal(500, d), 10), 10).max() for d in (2, 20, 200)]
+    assert most[0] < most[1] < most[2]
+    assert most[2] > 10 * 10
 
 
 def test_neighborhood_entropy_is_the_mean_over_neighbors(layers):

@@ -60,7 +60,7 @@ def test_distances_do_not_depend_on_how_features_are_cut(features, dtype, seed):
     np.testing.assert_allclose(whole, expected, rtol=1e-13)
 
 
-@given(st.integers(1, 300), st.integers(1, 60))
+@given(st.integers(1, 120), st.integers(1, 60))
 def test_blocks_cover_every_pair_of_rows_once(n, rows):
     blocks = Blocks(n, rows)
     pairs = list(blocks.pairs())

@@ -49,9 +49,12 @@ def flip(file, position):
 
 
 def reading(store):
-    with pytest.raises(DamagedError) as damaged:
+    def read_block_by_block():
         for first in range(0, N, ROWS):
             store.array(GROUP, "activation")[first : first + ROWS, 0:FEATURES]
+
+    with pytest.raises(DamagedError) as damaged:
+        read_block_by_block()
     return damaged.value
 
 
@@ -186,7 +189,9 @@ def test_damage_to_a_small_array(tmp_path, name, damage):
         file.write_bytes(file.read_bytes()[:-7])
     else:
         file.unlink()
-    with pytest.raises(DamagedError, match=rf"array samples/{name} in .* is damaged at or after element \(0\): ") as error:
+    with pytest.raises(
+        DamagedError, match=rf"array samples/{name} in .* is damaged at or after element \(0\): "
+    ) as error:
         store.read("samples", name)
     assert ("1 of its files are lost" in str(error.value)) == (damage == "lose")
 

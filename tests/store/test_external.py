@@ -66,7 +66,7 @@ def test_what_is_no_matrix_of_numbers(tmp_path, values, told):
 
 
 def test_missing_and_malformed_files(tmp_path):
-    with pytest.raises(DataError, match="absent.npy': no such file or directory"):
+    with pytest.raises(DataError, match=r"absent\.npy': no such file or directory"):
         open_external(tmp_path / "absent.npy")
     for name, content in (("empty.npy", b""), ("short.npy", b"\x93NUMPY\x01\x00"), ("text.txt", b"1 2 3")):
         (tmp_path / name).write_bytes(content)
