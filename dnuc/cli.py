@@ -36,9 +36,10 @@ On = Annotated[
 def plan(job: JobPath, on: On = None) -> None:
     """Say what a job will compute and cost, without computing anything."""
     from dnuc.job import read_job
+
+    settings = read_job(job)  # a wrong job is told at once: PyTorch takes seconds to import
     from dnuc.plan import plan_job
 
-    settings = read_job(job)
     found = plan_job(settings, on)
     table = Table(title=f"{settings.name}: {settings.title}", title_justify="left")
     for column in ("model", "layer"):
@@ -71,14 +72,21 @@ def run(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only the path of the report.")] = False,
 ) -> None:
     """Compute a job, or go on with one that was stopped; what is complete is skipped."""
+    from dnuc.job import read_job
+
+    settings = read_job(job)  # a wrong job is told at once: PyTorch takes seconds to import
     from dnuc.pipeline import run_job
     from dnuc.store import DamagedError, RunStore
 
+    repaired: set[str] = set()
     while True:
         try:
-            path = run_job(job, on, out, quiet=quiet)
+            path = run_job(settings, on, out, quiet=quiet)
             break
         except DamagedError as error:
+            if str(error) in repaired:  # a disk that damages what was just written will do so again
+                raise
+            repaired.add(str(error))
             ask = sys.stdin.isatty() and not repair
             if not repair and not (ask and typer.confirm(f"{error}\nCompute it anew now?", err=True)):
                 raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from dnuc.activations.runs import outline, rows_of_block, runs_in
+from dnuc.activations.runs import outline, rows_of_block, runs_in, stored_bytes
 from dnuc.cluster import Deployment, read_deployment
 from dnuc.data import Samples, Source, open_source
 from dnuc.errors import DataError
@@ -89,7 +89,7 @@ def plan_within(job: Job, memory: int) -> Plan:
                     entry["name"],
                     entry["depth"],
                     d,
-                    n * d * itemsize,
+                    stored_bytes(n, d, block[network.name], job.activations.dtype),
                     float(n) * n * d,
                     blocks.tiles,
                     tile_bytes(blocks.rows, d, itemsize),

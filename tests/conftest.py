@@ -4,6 +4,7 @@ import json
 import os
 import time
 from contextlib import contextmanager
+from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before NumPy: two workers on two cores, as on a real machine
 
@@ -24,6 +25,7 @@ from dnuc.store import RunStore
 settings.register_profile("dnuc", deadline=None)  # no test asserts on seconds
 settings.load_profile("dnuc")
 
+ROOT = Path(__file__).parents[1]
 N, CLASSES = 240, 3
 NOT_RESULTS = ("seconds", "digest", "redone", "training", "report")  # times, hashes, and what depends on them
 SERVERS = ("resource_tracker", "forkserver", "semaphore_tracker")  # of multiprocessing: they stay until pytest ends

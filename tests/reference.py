@@ -96,3 +96,13 @@ def density_peaks(index, log_density, error, k, z, convention):
     labels = [number[peak[i]] for i in range(n)]
     core = [all(log_density[i] >= log_density[s] for pair, s in saddles.items() if peak[i] in pair) for i in range(n)]
     return labels, centers, core, {tuple(sorted(number[c] for c in pair)): s for pair, s in saddles.items()}
+
+
+def hubness(index):
+    """In how many neighborhoods each sample lies."""
+    return [sum(i in row for row in index.tolist()) for i in range(len(index))]
+
+
+def neighborhood_entropy(index, entropy):
+    """S_i^l: the entropy of the images around each sample (Doimo et al. 2020, Fig. 3)."""
+    return np.array([sum(entropy[j] for j in row) / len(row) for row in index])

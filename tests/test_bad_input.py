@@ -172,7 +172,7 @@ def test_too_little_memory(here, tmp_path, tables, megabytes, message):
 
 
 def test_too_little_disk(run, tmp_path, monkeypatch):
-    needed = N * (12 + 6 + 3) * 4
+    needed = 256 * (12 + 6 + 3) * 4  # whole blocks
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 10**9 - needed, needed))
     expected = (

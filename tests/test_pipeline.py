@@ -333,6 +333,20 @@ def test_a_network_is_trained_once_and_told_epoch_by_epoch(here, tmp_path, clien
     assert not np.array_equal(untrained, trained)
 
 
+def test_events_of_another_run_on_the_same_scheduler_do_not_count(here, tmp_path, monkeypatch):
+    training = sys.modules["dnuc.activations.training"]
+    tell = training.tell
+
+    def tell_twice(event):
+        tell(event | {"directory": "/elsewhere", "epoch": 7})
+        tell(event)
+
+    monkeypatch.setattr(training, "tell", tell_twice)
+    path = run_job(trained_job(tmp_path), out=tmp_path / "run", quiet=True)
+    [found] = [s for s in json.loads((path / "progress.json").read_text())["stages"] if s["name"] == "training"]
+    assert (found["done"], found["resumed"], found["total"]) == (2, 0, 2)
+
+
 def test_another_training_trains_anew(here, tmp_path):
     run_job(trained_job(tmp_path), out=tmp_path / "run", quiet=True)
     before = written(tmp_path / "run")

@@ -15,6 +15,7 @@ from dnuc.errors import DataError, ResourceError
 from dnuc.job import Activations, Job, Model
 from dnuc.store import digest, open_external
 
+FEATURES_A_CHUNK = 8192  # stored together: what the neighbor search reads at once
 MOST_ROWS = 4096
 FEWEST_BLOCKS = 16  # so that a small data set still keeps several workers busy
 
@@ -96,6 +97,17 @@ def rows_of_block(n: int, features: list[int], memory: int, settings: Activation
     while 2 * rows <= min(MOST_ROWS, most, -(-n // FEWEST_BLOCKS)):
         rows *= 2
     return rows
+
+
+def stored_bytes(n: int, features: int, rows: int, dtype: str) -> int:
+    """Bytes on disk of the activations of a layer: whole chunks, of which the last of each direction are padded.
+
+    >>> stored_bytes(100, 8193, rows=64, dtype="float32") == 128 * 16384 * 4
+    True
+    """
+    shape = ((n, min(rows, n)), (features, min(features, FEATURES_A_CHUNK)))
+    padded = [-(-length // chunk) * chunk for length, chunk in shape]
+    return padded[0] * padded[1] * np.dtype(dtype).itemsize
 
 
 def network_digest(run: NetworkRun, job: Job, samples_digest: str) -> str:

@@ -14,14 +14,22 @@ import torch
 from dnuc.activations.extract import extract, to_storage
 from dnuc.activations.layers import Layer
 from dnuc.activations.models import Network, build_network
-from dnuc.activations.runs import NetworkRun, layer_digest, network_digest, outline, rows_of_block, runs_in
+from dnuc.activations.runs import (
+    FEATURES_A_CHUNK,
+    NetworkRun,
+    layer_digest,
+    network_digest,
+    outline,
+    rows_of_block,
+    runs_in,
+    stored_bytes,
+)
 from dnuc.activations.training import run_training
 from dnuc.cluster import Cluster, Task
 from dnuc.errors import DataError, ResourceError
 from dnuc.job import Activations, Job, Model
 from dnuc.store import RunStore, open_external, stage_group
 
-FEATURES_A_CHUNK = 8192  # what the neighbor search reads at once
 SPACE_MARGIN = 1.02  # of the disk space needed: metadata, measures, report
 
 
@@ -152,9 +160,9 @@ class _Extraction:
     @property
     def bytes_to_write(self) -> int:
         """Activations that are not stored yet."""
-        itemsize = 2 if self.job.activations.dtype == "float16" else 4
+        rows, dtype = min(self.rows, self.n), self.job.activations.dtype
         return sum(
-            int(self.left[entry["name"]].sum()) * self.rows * int(entry["features"]) * itemsize for entry in self.layers
+            int(self.left[e["name"]].sum()) * stored_bytes(rows, int(e["features"]), rows, dtype) for e in self.layers
         )
 
     def network(self) -> Network:

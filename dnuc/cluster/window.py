@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from distributed import Client, Future, KilledWorker, as_completed
+from distributed.client import ClosedClientError
 from distributed.comm import CommClosedError
 
 from dnuc.errors import DnucError, ResourceError
@@ -46,8 +48,7 @@ def run_tasks(client: Client | None, tasks: Iterable[Task]) -> Iterator[tuple[Ta
     completed = as_completed(loop=client.loop)  # without it, of the default client, which may be another one
 
     def refill() -> None:
-        room = AHEAD * max(1, sum(client.nthreads().values())) - len(running)
-        for _ in range(room):
+        for _ in range(AHEAD * _threads(client) - len(running)):
             task = next(waiting, None)
             if task is None:
                 return
@@ -63,9 +64,12 @@ def run_tasks(client: Client | None, tasks: Iterable[Task]) -> Iterator[tuple[Ta
             future.release()
             yield task, result
             refill()
+    except ClosedClientError as error:
+        raise _lost(error) from None
     finally:
         if running:
-            client.cancel(list(running), force=True, reason="the run was stopped")
+            with suppress(ClosedClientError):
+                client.cancel(list(running), force=True, reason="the run was stopped")
 
 
 def _attempt(function: Callable[..., Any], *args: Any) -> Any:
@@ -77,6 +81,21 @@ def _attempt(function: Callable[..., Any], *args: Any) -> Any:
 
 
 _counter = iter(range(2**63))
+
+
+def _threads(client: Client) -> int:
+    """Threads of all workers; 1 while there are none, so that a task waits for the first."""
+    try:
+        return max(1, sum(client.nthreads().values()))
+    except (AttributeError, OSError) as error:  # the first: a client that lost its scheduler has none to ask
+        raise _lost(error) from None
+
+
+def _lost(error: BaseException) -> ResourceError:
+    return ResourceError(
+        f"the connection to the Dask scheduler was lost ({type(error).__name__}). What is finished is stored: start "
+        "the same command again to go on"
+    )
 
 
 def _key(task: Task) -> str:
@@ -92,10 +111,7 @@ def _result(future: Future, task: Task) -> Any:
             "were out of memory: give workers more memory, or make blocks smaller (activations.block, neighbors.block)"
         ) from None
     except (CancelledError, CommClosedError, TimeoutError) as error:
-        raise ResourceError(
-            f"{task.name}: the connection to the Dask scheduler was lost ({type(error).__name__}). What is finished is "
-            "stored: start the same command again to go on"
-        ) from None
+        raise _lost(error) from None
     if isinstance(result, DnucError):
         raise result
     return result

@@ -197,3 +197,16 @@ def test_a_task_that_always_kills_its_worker_is_given_up(fragile, tmp_path):
     assert count.stat().st_size == 2
     fragile.wait_for_workers(2, timeout=30)
     assert [result for _, result in run_tasks(fragile, [Task(square, (3,))])] == [9]
+
+
+def test_a_scheduler_that_is_lost_is_told_with_the_way_to_go_on(tmp_path):
+    with (
+        dask.config.set({"distributed.comm.timeouts.connect": "1s"}),
+        local_cluster(workers=1) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        results = run_tasks(client, [Task(wait, (0.5, tmp_path / f"{i}")) for i in range(20)])
+        next(results)
+        cluster.close()
+        with pytest.raises(ResourceError, match=r"the connection to the Dask scheduler was lost .* again to go on"):
+            list(results)

@@ -34,12 +34,17 @@ ADVERSARIAL = {
     "squares that underflow in float32": lambda: 1e-30 * synthetic.normal(50, 8),
     "squares that overflow in float32": lambda: 1e30 * synthetic.normal(50, 8),
     "a tight cluster beside outliers": lambda: _tight_cluster(60, 7),
-    "products that overflow when doubled": lambda: (1.2e19 * synthetic.normal(40, 2)).astype(np.float32),
+    "products that overflow when doubled": lambda: _circle(40, 1.6e19).astype(np.float32),
     "the largest float32": lambda: (3.4e38 * np.sign(synthetic.normal(40, 5))).astype(np.float32),
     "squares close to the end of float64": lambda: 1e152 * synthetic.normal(40, 5),
     "squares that underflow in float64": lambda: 1e-170 * synthetic.lattice(40, 3, values=9).astype(np.float64),
     "denormal numbers": lambda: 1e-310 * synthetic.lattice(30, 4, values=9).astype(np.float64),
 }
+
+
+def _circle(n, radius):
+    angle = 2 * np.pi * np.arange(n) ** 2 / (n + 0.5)
+    return radius * np.stack([np.cos(angle), np.sin(angle)], axis=1)
 
 
 def _tight_cluster(n, features):
@@ -119,23 +124,6 @@ def test_any_small_array(data):
     assert_exact(nearest_neighbors(x, k), x, k)
 
 
-@pytest.mark.cluster
-def test_workers_and_kinds_of_input_change_nothing(client, tmp_path, monkeypatch):
-    import dask.array as da
-    import zarr
-
-    x = synthetic.clustered(150, 60).astype(np.float32)
-    expected = nearest_neighbors(x, 6)
-    stored = zarr.create_array(str(tmp_path / "x.zarr"), shape=x.shape, dtype="f4", chunks=(32, 30))
-    stored[:] = x
-    small_blocks(monkeypatch, 40)
-    for kind in (x, stored, da.from_array(x, chunks=(50, 20))):
-        for where in (None, client):
-            found = nearest_neighbors(kind, 6, client=where)
-            np.testing.assert_array_equal(found.index, expected.index)
-            np.testing.assert_array_equal(found.distance, expected.distance)
-
-
 BAD = {
     "k = 0": (lambda: nearest_neighbors(np.zeros((5, 2)), 0), r"k = 0 .*N = 5.*k must be 1 \.\. 4"),
     "k = N": (lambda: nearest_neighbors(np.zeros((5, 2)), 5), r"k = 5 .*N = 5.*k must be 1 \.\. 4"),
@@ -161,6 +149,14 @@ def test_values_without_a_distance_are_refused_by_sample(value):
     x[[7, 21], 2] = value
     with pytest.raises(DataError, match=r"2 samples \(positions 7, 21"):
         nearest_neighbors(x, 3)
+
+
+def test_distances_that_overflow_float64_are_refused():
+    """The products are finite, the distances would not be."""
+    x = np.array([[1.0], [0.9], [-1.0], [0.0]]) * 2.0**511.5
+    with pytest.raises(DataError, match="squared distances overflow float64; rescale the layer"):
+        nearest_neighbors(x, 2)
+    assert_exact(nearest_neighbors(x / 4, 2), x / 4, 2)
 
 
 def test_too_little_memory_says_how_much_is_needed():

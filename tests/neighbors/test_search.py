@@ -209,6 +209,16 @@ def test_a_lost_file_of_the_store_is_damage_not_bad_data(x, tmp_path):
         nearest_neighbors(stored, K)
 
 
+def test_pairs_at_just_the_radius_are_found():
+    """A tie with the k-th neighbor so far may have the smaller index, whichever block it is in."""
+    x = synthetic.lattice(60, 3)
+    distance = np.sqrt(((x[:30, None] - x[None, 30:]) ** 2).sum(axis=2))
+    radius_left, radius_right = np.full(30, 1.0), np.full(30, np.sqrt(2))
+    result = tile(module.Rows(x, 0, 30), module.Rows(x, 30, 60), radius_left, radius_right, 30)
+    assert np.bincount(result.left.row, minlength=30).tolist() == (distance <= 1).sum(axis=1).tolist()
+    assert np.bincount(result.right.row, minlength=30).tolist() == (distance <= np.sqrt(2)).sum(axis=0).tolist()
+
+
 def test_a_tile_finds_for_both_its_blocks(x):
     """Rows of i look among those of j and the other way round, and nobody is told about itself."""
     radius = np.full(45, np.inf)

@@ -1,0 +1,237 @@
+"""The command line: what it prints where, and how it ends."""
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from dnuc import __version__
+from dnuc.cli import app, main
+from dnuc.store import RunStore
+from tests.conftest import arrays_job, digits_job, written_job
+
+
+@pytest.fixture
+def dnuc(monkeypatch, capfd):
+    """Call the command line as a user does; returns (exit code, stdout, stderr)."""
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["dnuc", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out, err = capfd.readouterr()
+        return ended.value.code, out, err
+
+    return call
+
+
+@pytest.fixture
+def copy(finished, tmp_path):
+    """A finished run that a test may change, and the file of its job."""
+    path = tmp_path / "run"
+    shutil.copytree(finished[1], path)
+    return path, written_job(arrays_job(finished[0]), tmp_path)
+
+
+# --- help -------------------------------------------------------------------------------------------------------
+
+
+def test_version_and_help():
+    runner = CliRunner()
+    assert runner.invoke(app, ["--version"]).stdout == f"dnuc {__version__}\n"
+    result = runner.invoke(app, ["--help"])
+    assert result.exit_code == 0
+    assert all(word in result.stdout for word in ("plan", "run", "status", "report"))
+    result = runner.invoke(app, ["run", "--help"])
+    assert all(word in result.stdout for word in ("--on", "--out", "--repair", "--quiet"))
+
+
+def test_the_installed_command_starts_quickly():
+    """Help and refusals need no PyTorch: what is imported when the command starts decides how it feels."""
+    script = Path(sys.executable).with_name("dnuc")
+    result = subprocess.run([script, "--version"], capture_output=True, text=True, timeout=60)
+    assert (result.returncode, result.stdout, result.stderr) == (0, f"dnuc {__version__}\n", "")
+    code = "import sys, dnuc.cli; print(sorted({'torch', 'distributed', 'matplotlib', 'zarr'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
+
+
+def test_a_refusal_in_a_process_of_its_own(tmp_path):
+    result = subprocess.run(
+        [sys.executable, "-c", "from dnuc.cli import main; main()", "plan", "nowhere.toml"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        timeout=60,
+    )
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert result.stderr.startswith("error: job 'nowhere.toml': no such file; give the path of a TOML job")
+
+
+# --- plan -------------------------------------------------------------------------------------------------------
+
+
+def test_plan_prints_a_table_and_sums(dnuc, finished, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = dnuc("plan", written_job(arrays_job(finished[0]), tmp_path))
+    assert (code, err) == (0, "")
+    assert all(name in out for name in ("early", "middle", "late", "features D", "memory/task"))
+    assert re.search(r"^samples      240$", out, re.MULTILINE)
+    assert re.search(r"^layers       3 of 1 networks$", out, re.MULTILINE)
+    assert re.search(r"^on disk      21.0 KiB of activations$", out, re.MULTILINE)
+    assert re.search(r"^tasks        34, each within .*B$", out, re.MULTILINE)
+    assert [p.name for p in tmp_path.iterdir()] == ["tiny.toml"]
+
+
+def test_plan_says_why_its_number_of_samples_is_an_expectation(dnuc, tmp_path):
+    job = digits_job(tmp_path)
+    text = written_job(job, tmp_path).read_text().replace('"digits"', '"image_folder"\npath = "nowhere"')
+    (tmp_path / "folder.toml").write_text(text)
+    code, out, _ = dnuc("plan", tmp_path / "folder.toml")
+    assert code == 0
+    assert "samples      120 (as the job says; the data cannot be listed here: data.path = " in out
+
+
+# --- run --------------------------------------------------------------------------------------------------------
+
+
+def test_run_prints_lines_to_stderr_and_the_report_to_stdout(here, dnuc, finished, tmp_path):
+    path = tmp_path / "run"
+    code, out, err = dnuc("run", written_job(arrays_job(finished[0]), tmp_path), "--out", path)
+    assert (code, out) == (0, f"report: {path}/report/index.html\n")
+    assert re.search(r"^neighbors: 30/30 tiles, \S+/s, net/late, \d+\.\d s$", err, re.MULTILINE)
+    assert re.search(r"^landscape: 3/3 layers", err, re.MULTILINE)
+    assert "\x1b" not in err  # no terminal, no colors
+
+
+def test_run_quietly(here, dnuc, copy):
+    path, job = copy
+    assert dnuc("run", job, "--out", path, "-q") == (0, f"report: {path}/report/index.html\n", "")
+
+
+def test_a_refused_run_ends_with_2_and_one_message(here, dnuc, finished, tmp_path):
+    job = written_job(arrays_job(finished[0], neighbors={"k": 240}), tmp_path)
+    code, out, err = dnuc("run", job, "--out", tmp_path / "run")
+    assert (code, out) == (2, "")
+    assert err.startswith("error: k = 240 neighbors asked for among N = 240 samples of job 'tiny'")
+    assert "Traceback" not in err
+    assert json.loads((tmp_path / "run" / "progress.json").read_text())["state"] == "failed"
+
+
+def test_an_unknown_place_is_refused(dnuc, copy):
+    path, job = copy
+    code, out, err = dnuc("run", job, "--out", path, "--on", "slurm")
+    assert (code, out) == (2, "")
+    assert "error: --on 'slurm': give a scheduler address" in err
+    assert not (path / "run.lock").exists()
+
+
+def test_control_c_ends_with_130_and_says_how_to_go_on(here, dnuc, copy, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    path, job = copy
+    monkeypatch.setattr("dnuc.pipeline.run_stages", stop)
+    code, out, err = dnuc("run", job, "--out", path)
+    assert (code, out) == (130, "")
+    assert err.endswith("Stopped. What is finished is stored: the same command goes on from here.\n")
+    assert json.loads((path / "progress.json").read_text())["state"] == "stopped"
+
+
+def damage(path):
+    chunk = path / "models/net/late/neighbors/neighbor_index/c/0/0"
+    chunk.write_bytes(chunk.read_bytes()[:-1] + b"\0")
+
+
+def test_damage_is_told_and_repaired_only_when_asked(here, dnuc, copy, finished, tmp_path):
+    path, _ = copy
+    job = written_job(arrays_job(finished[0], landscape={"z": 2.0}), tmp_path)
+    damage(path)
+    code, out, err = dnuc("run", job, "--out", path, "-q")
+    assert (code, out) == (2, "")
+    assert re.search(r"error: array models/net/late/neighbors/neighbor_index in .* damaged .* with --repair", err)
+    code, out, err = dnuc("run", job, "--out", path, "-q", "--repair")
+    assert code == 0
+    assert "models/net/late/neighbors will be computed again\n" in err
+
+
+def test_damage_that_comes_back_is_given_up(here, dnuc, copy, finished, tmp_path, monkeypatch):
+    path, _ = copy
+    damage(path)
+    monkeypatch.setattr(RunStore, "repair", lambda self, error: "nothing, on a broken disk")
+    job = written_job(arrays_job(finished[0], landscape={"z": 2.0}), tmp_path)
+    code, _, err = dnuc("run", job, "--out", path, "-q", "--repair")
+    assert code == 2
+    assert err.count("nothing, on a broken disk") == 1
+
+
+# --- status and report ------------------------------------------------------------------------------------------
+
+
+def rewrite(path, **changes):
+    content = json.loads((path / "progress.json").read_text()) | changes
+    (path / "progress.json").write_text(json.dumps(content))
+
+
+def test_status_of_a_finished_run(dnuc, copy):
+    path, _ = copy
+    rewrite(path, updated=time.time() - 3600)
+    code, out, err = dnuc("status", path)
+    assert (code, err) == (0, "")
+    assert out.startswith("tiny: finished, told 60 min ago\n")
+    assert re.search(r"neighbors .* 30 .* 30 .* tiles", out)
+
+
+def test_status_of_a_run_that_works(dnuc, copy):
+    path, _ = copy
+    stage = {"name": "neighbors", "state": "running", "done": 10, "total": 30, "unit": "tiles", "resumed": 0}
+    stage |= {"seconds": 5.0, "per_second": 2.0, "note": "net/late"}
+    rewrite(path, state="running", host=socket.gethostname(), pid=os.getpid(), updated=time.time(), stages=[stage])
+    code, out, _ = dnuc("status", path)
+    assert code == 0
+    assert re.match(r"tiny: running, told \d s ago\n", out)
+    assert re.search(r"neighbors .* 10 .* 30 .* tiles .* 5.0 .* 2/s .* 10 s", out)
+
+
+def test_status_of_a_run_whose_process_is_gone(dnuc, copy):
+    path, _ = copy
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    rewrite(path, state="running", host=socket.gethostname(), pid=gone.pid)
+    _, out, _ = dnuc("status", path)
+    assert out.startswith("tiny: died (its process is gone); the same command goes on from where it was, told ")
+
+
+def test_status_of_a_run_on_another_machine_does_not_guess(dnuc, copy):
+    path, _ = copy
+    rewrite(path, state="running", host="elsewhere", pid=1)
+    _, out, _ = dnuc("status", path)
+    assert out.startswith("tiny: running, told ")
+
+
+def test_status_of_what_is_no_run(dnuc, tmp_path):
+    code, out, err = dnuc("status", tmp_path)
+    assert (code, out) == (2, "")
+    assert err == f"error: {tmp_path} has no progress.json: it is not a run directory, or nothing ran in it yet\n"
+
+
+def test_report_draws_again(here, dnuc, copy):
+    path, _ = copy
+    page = path / "report" / "index.html"
+    page.unlink()
+    assert dnuc("report", path) == (0, f"report: {page}\n", "")
+    assert "early" in page.read_text()
+
+
+def test_report_of_what_is_no_run(dnuc, tmp_path):
+    code, out, err = dnuc("report", tmp_path)
+    assert (code, out) == (2, "")
+    assert "is not a dnuc run directory" in err

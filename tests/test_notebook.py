@@ -1,0 +1,148 @@
+"""The notebook's way in: `dnuc.run`, `dnuc.open_run`, and what a run gives."""
+
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+from matplotlib.figure import Figure
+
+import dnuc
+from dnuc.errors import DnucError, LayerError, StoreError
+from dnuc.store import RunStore
+from tests.conftest import CLASSES, N, arrays_job, assert_same_results, digits_job, write_page, written_job
+
+
+@pytest.fixture
+def run(finished):
+    return dnuc.open_run(finished[1])
+
+
+def test_the_table_of_layers(run):
+    layers = run.layers
+    assert layers["layer"].tolist() == ["early", "middle", "late"]
+    assert layers["model"].tolist() == ["net"] * 3
+    assert layers["depth"].tolist() == [0, 1, 2]
+    assert layers["features"].tolist() == [12, 6, 3]
+    assert layers["relative_depth"].tolist() == [0, 0.5, 1]
+    assert not layers.drop(columns=[c for c in layers if "macro" in c or "entropy" in c]).isna()[:2].any(axis=None)
+    assert np.isnan(layers["next_overlap"].iloc[2])  # nothing follows the last
+    assert {"label_overlap_k5", "intrinsic_dimension", "n_peaks", "seconds_neighbors"} <= set(layers)
+
+
+def test_samples_and_names(run):
+    assert list(run.samples) == ["id", "label", "class_name", "macro", "macro_name", "entropy", "hash"]
+    assert len(run.samples) == N
+    assert run.samples["class_name"].tolist()[:4] == ["0", "1", "2", "0"]
+    assert run.models == ["net"]
+    assert run.label_names == ["0", "1", "2"]
+    assert run.macro_names == []
+    assert "1 models, 3 layers" in repr(run)
+    assert run.job.neighbors.k == 10
+
+
+@pytest.mark.parametrize("layer", ["early", "middle", "late"])
+def test_what_is_stored_is_what_the_public_functions_give(run, finished, layer):
+    x = np.load(finished[0] / f"{layer}.npy")
+    stored, found = run.neighbors(layer), dnuc.nearest_neighbors(x, k=10)
+    np.testing.assert_array_equal(stored.index, found.index)
+    np.testing.assert_array_equal(stored.distance, found.distance)
+
+    row = run.layers.set_index("layer").loc[layer]
+    dimension = dnuc.two_nn(found, fraction=0.9)
+    assert row["intrinsic_dimension"] == dimension.value
+    assert row["label_overlap"] == dnuc.label_overlap(found, run.samples["label"].to_numpy(), 10).mean
+
+    stored = run.landscape(layer)
+    landscape = dnuc.density_peaks(found, dnuc.knn_density(found, dimension.value, 10), z=1.65)
+    for name in ("labels", "centers", "peak_log_density", "core"):
+        np.testing.assert_array_equal(getattr(stored, name), getattr(landscape, name), err_msg=name)
+    pd.testing.assert_frame_equal(stored.saddles, landscape.saddles, check_dtype=False)
+    assert row["n_peaks"] == landscape.n_peaks
+    assert row["ari_class"] == dnuc.agreement(landscape.labels, run.samples["label"].to_numpy()).ari
+
+
+def test_a_layer_as_a_dataset_with_named_dimensions(run, finished):
+    dataset = run.dataset("late")
+    expected = {"sample": N, "feature": 3, "neighbor": 10, "overlap_k": 2, "peaks": CLASSES}
+    assert expected.items() <= dict(dataset.sizes).items()
+    assert {"activation", "neighbor_index", "label_overlap", "log_density", "peak"} <= set(dataset)
+    assert dataset["activation"].dims == ("sample", "feature")
+    assert dataset["activation"].chunks is not None  # lazy
+    np.testing.assert_array_equal(dataset["activation"], np.load(finished[0] / "late.npy"))
+    assert dataset["neighbor_distance"].attrs["long_name"] == "their Euclidean distances"
+
+
+@pytest.mark.parametrize("stage", ["activations", "neighbors", "measures", "landscape"])
+def test_xarray_opens_every_group_without_a_warning(finished, stage):
+    path = str(finished[1])
+    alone = xr.open_zarr(path, group=f"models/net/late/{stage}")  # warnings are errors here
+    assert alone.sizes["sample"] == N
+    assert xr.open_zarr(f"{path}/models/net/late/{stage}").identical(alone)
+    assert xr.open_zarr(path, group="samples")["id"].values[1] == "row-000001"
+
+
+def test_xarray_opens_the_run_as_a_tree(finished):
+    tree = xr.open_datatree(str(finished[1]), engine="zarr", chunks={})
+    assert tree["models/net/late/landscape"]["peak"].sizes == {"sample": N}
+
+
+def test_a_layer_by_its_name(run):
+    assert run.find("late") == run.find("net/late") == run.find("late", "net") == ("net", "late")
+    with pytest.raises(LayerError, match=r"has no layer 'lat'; closest: 'late'"):
+        run.neighbors("lat")
+    with pytest.raises(LayerError, match=r"no layer 'late' of model 'other'; closest: 'net/late'"):
+        run.landscape("late", "other")
+
+
+def test_a_figure(run):
+    figure = run.figure("fig2a")
+    assert isinstance(figure, Figure)
+    assert figure.axes
+    with pytest.raises(DnucError, match=r"no figure 'fig2'; closest: .*'fig2a'"):
+        run.figure("fig2")
+
+
+def test_a_run_that_is_not_finished_shows_what_it_has(finished, tmp_path):
+    path = tmp_path / "run"
+    shutil.copytree(finished[1], path)
+    store = RunStore.open(path)
+    store.drop("models/net/late/landscape")
+    store.describe("models/net/late/measures", complete=False)
+    run = dnuc.open_run(path)
+    assert run.layers["label_overlap"].isna().tolist() == [False, False, True]
+    assert run.layers["n_peaks"].isna().tolist() == [False, False, True]
+    assert not run.has("landscape", "late")
+    assert "log_density" not in run.dataset("late")
+
+
+def test_a_layer_without_a_landscape_says_why(finished, tmp_path):
+    path = tmp_path / "run"
+    shutil.copytree(finished[1], path)
+    RunStore.open(path).describe("models/net/late/landscape", note="no density without an intrinsic dimension")
+    with pytest.raises(DnucError, match=r"layer 'late' has no landscape: no density without an intrinsic dimension"):
+        dnuc.open_run(path).landscape("late")
+
+
+def test_a_directory_that_is_no_run_is_refused(tmp_path):
+    with pytest.raises(StoreError, match=r"is not a dnuc run directory \(it has no zarr.json\): run a job first"):
+        dnuc.open_run(tmp_path)
+
+
+@pytest.mark.cluster
+def test_run_computes_a_job_on_a_cluster(shared_cluster, finished, tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr("dnuc.pipeline.write_report", write_page)
+    monkeypatch.chdir(tmp_path)
+    run = dnuc.run(written_job(arrays_job(finished[0]), tmp_path), on=shared_cluster.scheduler_address)
+    assert run.path == tmp_path / "runs" / "tiny"  # where the command line would put it
+    assert_same_results(finished[1], run.path)
+    assert "2 workers, 2 threads" in capfd.readouterr().err
+
+
+def test_images_are_shown_where_there_are_some(here, tmp_path):
+    run = dnuc.run(digits_job(tmp_path), out=tmp_path / "run")
+    assert run.samples["entropy"].between(0, 8).all()
+    assert run.samples["hash"].nunique() == 120
+    assert run.layers["neighborhood_entropy"].notna().all()
+    assert isinstance(run.figure("fig3"), Figure)
