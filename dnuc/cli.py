@@ -125,6 +125,7 @@ def report(path: RunPath) -> None:
     from dnuc.pipeline import draw_report
     from dnuc.store import Results, RunStore
 
+    typer.echo("drawing figures and tables ...", err=True)
     page = draw_report(RunStore.open(path), Results(path).job)
     typer.echo(f"report: {page}")
 

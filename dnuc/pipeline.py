@@ -96,10 +96,23 @@ def run_stages(store: RunStore, job: Job, cluster: Cluster) -> None:
         LayerSearch(model, layer, digest(RESULTS, "neighbors", of, job.neighbors.k))
         for (model, layer), of in digests.items()
     ]
+    outdate(store, searches)
     run_neighbors(store, searches, job.neighbors, cluster)
     done = run_measures(store, job, searches, cluster) + run_landscapes(store, job, searches, cluster)
     run_report(store, job, digest(RESULTS, __version__, done, job.title, job.report.model_dump()), cluster)
     store.consolidate()
+
+
+def outdate(store: RunStore, searches: list[LayerSearch]) -> None:
+    """What was computed from other neighbors is no result of this job, even if the run stops here."""
+    for search in searches:
+        if not store.is_complete(stage_group(search.model, search.layer, "neighbors"), search.digest):
+            for group in (
+                stage_group(search.model, search.layer, "measures"),
+                stage_group(search.model, search.layer, "landscape"),
+                f"models/{search.model}/overlaps",
+            ):
+                store.outdate(group)
 
 
 def run_measures(store: RunStore, job: Job, searches: list[LayerSearch], cluster: Cluster) -> list[str]:

@@ -127,8 +127,8 @@ def _file_digest(path: Path) -> list[Any]:
         return [hashlib.sha256(path.read_bytes()).hexdigest()]
     if not path.exists():
         raise DataError(f"array {str(path)!r}: no such file or directory")
-    status = path.stat()
-    return [str(path), status.st_size, status.st_mtime_ns]
+    files = sorted(f for f in path.rglob("*") if f.is_file()) if path.is_dir() else [path]
+    return [[str(f), f.stat().st_size, f.stat().st_mtime_ns] for f in files]
 
 
 def layer_digest(key: str, run: NetworkRun, layer: dict[str, Any]) -> str:

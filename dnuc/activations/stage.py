@@ -28,7 +28,7 @@ from dnuc.activations.training import run_training
 from dnuc.cluster import Cluster, Task
 from dnuc.errors import DataError, ResourceError
 from dnuc.job import Activations, Job, Model
-from dnuc.store import RunStore, open_external, stage_group
+from dnuc.store import RunStore, digest, open_external, stage_group
 
 SPACE_MARGIN = 1.02  # of the disk space needed: metadata, measures, report
 
@@ -111,7 +111,8 @@ class _Extraction:
         self.store, self.job, self.run, self.n = store, job, run, n
         self.wanted = {entry["name"]: digests[run.name, entry["name"]] for entry in layers}
         self.layers = [e for e in layers if not store.is_complete(self._group(e["name"]), self.wanted[e["name"]])]
-        self._build = (run.model.model_dump_json(), run.weights, job.seed, n_classes, tuple(image_shape))
+        version = digest(sorted(self.wanted.items()))  # a file that changes under the same name is another network
+        self._build = (run.model.model_dump_json(), run.weights, job.seed, n_classes, tuple(image_shape), version)
         self._memory = memory
         self._all_layers = layers
         self.rows = 0
@@ -194,8 +195,10 @@ class _Extraction:
 
 
 @lru_cache(maxsize=2)
-def _network(model: str, weights: str | None, seed: int, n_classes: int, shape: tuple[int, int, int]) -> Network:
-    """A network, built once in a process."""
+def _network(
+    model: str, weights: str | None, seed: int, n_classes: int, shape: tuple[int, int, int], version: str
+) -> Network:
+    """A network, built once in a process for each `version` of what it is built from."""
     state = torch.load(weights, map_location="cpu", weights_only=True) if weights is not None else None
     settings = Model.model_validate_json(model)
     return build_network(settings, seed=seed, n_classes=n_classes, image_shape=shape, state=state)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dnuc.errors import DnucError
+from dnuc.errors import DnucError, StoreError
 from dnuc.landscape.agreement import agreement
 from dnuc.landscape.density import Density, knn_density
 from dnuc.landscape.peaks import Landscape, density_peaks
@@ -29,6 +29,8 @@ def landscape_layer(store: RunStore, model: str, layer: str, settings: Mapping[s
     try:
         dimension = _dimension(store, model, layer, settings["integer_dimension"])
         density = knn_density(neighbors, dimension, settings["k"])
+    except StoreError:
+        raise
     except DnucError as error:
         store.finish(group, note=str(error))
         return

@@ -59,14 +59,37 @@ class StoredLedger:
         store.declare(group, "neighbor_index", shape, chunks)
         store.declare(group, "neighbor_distance", shape, chunks)
         store.declare(group, "tile_redone", (blocks.tiles,), (blocks.tiles,))
+        journal = (1, 2 + 2 * k * chunks[0])
+        store.declare(group, "last_merge", journal, journal)
         self._index = store.array(group, "neighbor_index")
         self._distance = store.array(group, "neighbor_distance")
         self.tiles = store.read(group, "tile_redone")
+        self._k = k
+        self._replay()
 
     def read(self, span: slice) -> tuple[np.ndarray, np.ndarray]:
         return self._index[span], self._distance[span]
 
     def write(self, span: slice, index: np.ndarray, distance: np.ndarray) -> None:
+        # Lists and distances are two writes. Whoever stops between them would leave lists beside distances that are
+        # not theirs, so both are noted first, in one write: an interrupted one is done again when the search goes on.
+        entry = np.full((1, self.store.array(self.group, "last_merge").shape[1]), -1, dtype=np.int64)
+        entry[0, :2] = span.start, span.stop
+        entry[0, 2 : 2 + index.size] = index.ravel()
+        entry[0, 2 + index.size : 2 + 2 * index.size] = np.ascontiguousarray(distance).ravel().view(np.int64)
+        self.store.write(self.group, "last_merge", (slice(None), slice(None)), entry)
+        self._write_lists(span, index, distance)
+
+    def _replay(self) -> None:
+        """Write the lists of the last merge again: completes one that was interrupted, else changes nothing."""
+        entry = self.store.read(self.group, "last_merge")[0]
+        first, last = int(entry[0]), int(entry[1])
+        if first < 0:
+            return
+        lists = entry[2 : 2 + 2 * (last - first) * self._k].reshape(2, last - first, self._k)
+        self._write_lists(slice(first, last), lists[0], lists[1].view(np.float64))
+
+    def _write_lists(self, span: slice, index: np.ndarray, distance: np.ndarray) -> None:
         self.store.write(self.group, "neighbor_index", span, index)
         self.store.write(self.group, "neighbor_distance", span, distance)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dnuc.errors import DnucError
+from dnuc.errors import DnucError, StoreError
 from dnuc.store import RunStore, stage_group
 
 
@@ -25,7 +25,8 @@ class Neighbors:
     distance : (N, k) float64
         Euclidean distances (not squared), sums of squared differences accumulated in float64.
     redone : int
-        Rows whose neighbors the fast filter could not certify and a more precise tier had to redo.
+        Rows that the fast filter could not handle (a product overflowed) and a more precise tier had to redo, summed
+        over tiles.
     """
 
     index: np.ndarray  # (N, k)
@@ -65,8 +66,12 @@ class Neighbors:
 
 
 def stored_neighbors(store: RunStore, model: str, layer: str) -> Neighbors:
-    """The neighbors of one layer of a run."""
+    """The neighbors of one layer of a run; an error while the search is not finished."""
     group = stage_group(model, layer, "neighbors")
+    if not store.is_complete(group):
+        raise StoreError(
+            f"the neighbors of {model}/{layer} in {store.path} are not all found yet: finish the run first"
+        )
     return Neighbors(
         store.read(group, "neighbor_index"),
         store.read(group, "neighbor_distance"),

@@ -61,6 +61,7 @@ class _StoredSearch(Search):
 
     def finish(self) -> None:
         """Write the completion marker."""
+        self._store.discard(self._group, "last_merge")
         self._store.finish(self._group, k=self.k, redone=self.redone, seconds=round(self._seconds, 3))
 
 

@@ -11,7 +11,8 @@ the working precision with unit roundoff u, m = |x'| its norm, G the computed pr
    the rows and d' of the rounded rows differ by at most e.
 2. A product over n features has |G - x'.y'| <= gamma_n m_x m_y with gamma_n = n u / (1 - n u), in whatever order it
    is summed (Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., Sec. 3.1, and Cauchy-Schwarz). Here n is
-   the panel length, for panels are accumulated in float64; the float64 sums add at most (D + 16) 2^-52 relative.
+   the panel length, for panels are accumulated in float64; the float64 sums add at most (D + 16) 2^-51 relative, which
+   also pays for evaluating the test and for the rounding of the exact distance.
 3. A product that underflows is wrong by at most the smallest normal number, D times.
 
 Hence d >= sqrt(max(0, m_x^2 + m_y^2 - 2 G - s)) - e with s = 2 gamma m_x m_y + epsilon (m_x^2 + m_y^2) + eta, and a
@@ -21,6 +22,7 @@ pair is discarded only if this exceeds the radius within which its row still loo
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -134,17 +136,26 @@ class _Best:
 
 def _products(left: Rows, right: Rows, tier: Tier, device: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Products (R, C) of the shifted rows, and their squared norms in float64, streamed over the features."""
-    # a process may allow TF32 or bfloat16 in products of float32: the bound would not hold
-    torch.set_float32_matmul_precision("highest")
     several = left.features > PANEL
     product = torch.zeros(left.count, right.count, dtype=torch.float64 if several else tier.dtype, device=device)
     norms = [np.zeros(left.count), np.zeros(right.count)]
     same = left.start == right.start
     blocks = (left,) if same else (left, right)
-    with torch.autocast(product.device.type, enabled=False):
+    with _full_precision(), torch.autocast(product.device.type, enabled=False):
         for _, values in read_ahead(blocks, panels(0, left.features, CHUNK)):
             _accumulate(product, norms, _shifted(values, tier, device))
     return product.cpu().numpy(), norms[0], norms[0] if same else norms[1]
+
+
+@contextmanager
+def _full_precision() -> Iterator[None]:
+    """A process may allow TF32 or bfloat16 in products of float32: the bound would not hold."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def _shifted(values: list[np.ndarray], tier: Tier, device: str) -> list[torch.Tensor]:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from dnuc.errors import LayerError, closest
+from dnuc.errors import LayerError, StoreError, closest
 from dnuc.job import Job, read_job
 from dnuc.store.run import RunStore, stage_group
 
@@ -122,8 +122,14 @@ class Results:
         return found[0]
 
     def array(self, stage: str, name: str, layer: str, model: str | None = None) -> np.ndarray:
-        """One stored array of a layer, e.g. array("measures", "label_overlap", "fc"): names as in store/schema.py."""
-        return self.store.read(stage_group(*self.find(layer, model), stage), name)
+        """One stored array of a layer, e.g. array("measures", "label_overlap", "fc"): names as in store/schema.py.
+
+        An error where the stage is not finished: half an array is no result.
+        """
+        group = stage_group(*self.find(layer, model), stage)
+        if self.store.has(group, name) and not self.store.is_complete(group):
+            raise StoreError(f"{group} in {self.path} is not finished: run the job again to go on with it")
+        return self.store.read(group, name)
 
     def attributes(self, stage: str, layer: str, model: str | None = None) -> dict[str, Any]:
         """The scalar results of a stage of a layer."""
@@ -138,10 +144,10 @@ class Results:
         return self.store.read(f"models/{model}/overlaps", "layer_overlap")
 
     def dataset(self, layer: str, model: str | None = None) -> xr.Dataset:
-        """Everything stored about a layer as one lazy xarray Dataset with named dimensions."""
+        """Every finished stage of a layer as one lazy xarray Dataset with named dimensions."""
         found = self.find(layer, model)
         groups = [stage_group(*found, s) for s in ("activations", "neighbors", "measures", "landscape")]
-        return self.store.dataset(*[g for g in groups if self.store.exists(g)])
+        return self.store.dataset(*[g for g in groups if self.store.is_complete(g)])
 
 
 def _overlap_columns(attributes: dict[str, Any]) -> dict[str, float]:

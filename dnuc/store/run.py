@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import uuid
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -102,11 +103,10 @@ class RunStore:
 
     def begin(self, group: str, digest: str) -> bool:
         """Prepare a stage's group; True if unfinished work of the same digest is there to go on with."""
-        if self.exists(group):
-            if self.attributes(group).get("digest") == digest:
-                self.describe(group, complete=False)
-                return True
-            self.drop(group)
+        if self.exists(group) and self.attributes(group).get("digest") == digest:
+            self.describe(group, complete=False)
+            return True
+        self.drop(group)
         self.describe(group, digest=digest, complete=False)
         return False
 
@@ -116,8 +116,21 @@ class RunStore:
         self.consolidate(group)
 
     def drop(self, group: str) -> None:
-        """Delete a group and all that is in it."""
-        shutil.rmtree(self.path / group, ignore_errors=True)
+        """Delete a group and all in it. It is renamed first: what an interrupted deletion leaves is no group."""
+        if (self.path / group).exists():
+            doomed = self.path / f".dropped-{uuid.uuid4().hex}"
+            (self.path / group).rename(doomed)
+        for leftover in self.path.glob(".dropped-*"):
+            shutil.rmtree(leftover)
+
+    def discard(self, group: str, name: str) -> None:
+        """Delete one array."""
+        shutil.rmtree(self.path / group / name, ignore_errors=True)
+
+    def outdate(self, group: str) -> None:
+        """Take back a group's completion marker: what it depends on is about to change."""
+        if self.is_complete(group):
+            self.describe(group, complete=False)
 
     def consolidate(self, group: str = "") -> None:
         """Gather the metadata in one place, as xarray.open_zarr expects."""
@@ -216,7 +229,9 @@ class RunStore:
     def dataset(self, *groups: str) -> xr.Dataset:
         """The arrays of some groups as one lazy xarray Dataset with named dimensions."""
         parts = [
-            xr.open_zarr(str(self.path), group=g, consolidated=False, drop_variables=["block_done", "tile_redone"])
+            xr.open_zarr(
+                str(self.path), group=g, consolidated=False, drop_variables=["block_done", "tile_redone", "last_merge"]
+            )
             for g in groups
         ]
         return xr.merge(parts, combine_attrs="drop_conflicts", compat="no_conflicts", join="exact")

@@ -61,6 +61,7 @@ ACTIVATIONS = _group(
 NEIGHBORS = _group(
     Variable("neighbor_index", ("sample", "neighbor"), "int64", "nearest samples by (distance, index)"),
     Variable("neighbor_distance", ("sample", "neighbor"), "float64", "their Euclidean distances", fill=float("inf")),
+    Variable("last_merge", ("one", "journal"), "int64", "rows, lists and distances of the merge under way", fill=-1),
     Variable("tile_redone", ("tile",), "int64", "rows a higher tier redid in the tile; -1 until it is merged", fill=-1),
 )
 

@@ -65,6 +65,7 @@ def test_a_stopped_search_goes_on_with_the_tiles_that_are_left(store, x, expecte
     for _ in run_searches([again]):
         pass
     assert stored_search(store, x).left == []
+    store.finish(GROUP)
     same(stored_neighbors(store, "net", "fc"), expected)
 
 
@@ -79,6 +80,7 @@ def test_a_tile_that_was_merged_but_not_marked_is_merged_again(store, x, expecte
     assert len(again.left) == 15
     for _ in run_searches([again]):
         pass
+    store.finish(GROUP)
     same(stored_neighbors(store, "net", "fc"), expected)
 
 
