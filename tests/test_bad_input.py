@@ -161,7 +161,7 @@ def run_within(memory, job, path):
         ({"activations": {}}, 0.01, r"one block of 64 samples needs 0 MiB .* lower activations.batch_size to 58"),
         ({}, 0.01, r"one block of 64 samples needs 0 MiB .* may use 0 MiB: .* lower activations.block to 58"),
         ({"neighbors": {"k": 10}}, 0.1, r"a tile of 64 x 64 samples with 12 features needs .* \(activations.block\)"),
-        ({}, 0.1, r"neighbors.block = 64: a tile of 64 x 64 samples with 12 features needs .* lower neighbors.block"),
+        ({}, 0.1, r"neighbors.block = 128: a tile of 128 x 128 samples with 12 features needs .* lower neighbors.block"),
     ],
 )  # fmt: skip
 def test_too_little_memory(here, tmp_path, tables, megabytes, message):
@@ -256,7 +256,7 @@ def lose(path):
     path.unlink()
 
 
-NEW_K = {"neighbors": {"k": 12, "block": 64}}
+NEW_K = {"neighbors": {"k": 12, "block": 128}}
 NEW_OVERLAPS = {"measures": {"overlap_k": [5]}}
 
 
@@ -276,7 +276,7 @@ def fresh(finished, tmp_path_factory):
         # what happened to which file, the change that makes a run read it, and what is computed anew
         (flip, "middle/activations/activation/c/1/0", NEW_K, "samples 64 .. 127 of models/net/middle"),
         (lose, "middle/activations/activation/c/3/0", NEW_K, "samples 192 .. "),  # the last block, a shorter one
-        (flip, "middle/neighbors/neighbor_index/c/2/0", NEW_OVERLAPS, "middle/neighbors will be computed again"),
+        (flip, "middle/neighbors/neighbor_index/c/1/0", NEW_OVERLAPS, "middle/neighbors will be computed again"),
         (lose, "late/neighbors/neighbor_distance/c/0/0", NEW_OVERLAPS, "late/neighbors will be computed again"),
     ],
 )

@@ -87,7 +87,7 @@ def test_plan_prints_a_table_and_sums(dnuc, finished, tmp_path, monkeypatch):
     assert re.search(r"^samples      240$", out, re.MULTILINE)
     assert re.search(r"^layers       3 of 1 networks$", out, re.MULTILINE)
     assert re.search(r"^on disk      21.0 KiB of activations$", out, re.MULTILINE)
-    assert re.search(r"^tasks        34, each within .*B$", out, re.MULTILINE)
+    assert re.search(r"^tasks        13, each within .*B$", out, re.MULTILINE)
     assert [p.name for p in tmp_path.iterdir()] == ["tiny.toml"]
 
 
@@ -107,7 +107,7 @@ def test_run_prints_lines_to_stderr_and_the_report_to_stdout(here, dnuc, finishe
     path = tmp_path / "run"
     code, out, err = dnuc("run", written_job(arrays_job(finished[0]), tmp_path), "--out", path)
     assert (code, out) == (0, f"report: {path}/report/index.html\n")
-    assert re.search(r"^neighbors: 30/30 tiles, \S+/s, net/late, \d+\.\d s$", err, re.MULTILINE)
+    assert re.search(r"^neighbors: 9/9 tiles, \S+/s, net/late, \d+\.\d s$", err, re.MULTILINE)
     assert re.search(r"^landscape: 3/3 layers", err, re.MULTILINE)
     assert "\x1b" not in err  # no terminal, no colors
 
@@ -187,7 +187,7 @@ def test_status_of_a_finished_run(dnuc, copy):
     code, out, err = dnuc("status", path)
     assert (code, err) == (0, "")
     assert out.startswith("tiny: finished, told 60 min ago\n")
-    assert re.search(r"neighbors .* 30 .* 30 .* tiles", out)
+    assert re.search(r"neighbors .* 9 .* 9 .* tiles", out)
 
 
 def test_status_of_a_run_that_works(dnuc, copy):
@@ -227,7 +227,7 @@ def test_report_draws_again(here, dnuc, copy):
     path, _ = copy
     page = path / "report" / "index.html"
     page.unlink()
-    assert dnuc("report", path) == (0, f"report: {page}\n", "")
+    assert dnuc("report", path)[:2] == (0, f"report: {page}\n")
     assert "early" in page.read_text()
 
 

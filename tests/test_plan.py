@@ -46,7 +46,6 @@ def test_the_plan_of_arrays_is_what_is_stored(finished):
 @pytest.mark.parametrize(
     "tables",
     [
-        {},
         {"activations": {"batch_size": 32}, "neighbors": {"k": 8}},
         {"activations": {"block": 64, "batch_size": 32, "dtype": "float16"}, "neighbors": {"k": 8, "block": 100}},
     ],
