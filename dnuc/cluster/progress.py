@@ -64,7 +64,10 @@ class Stage:
     @property
     def rate(self) -> float:
         """Units a second of this attempt."""
-        return (self.done - self.resumed) / max(self.seconds, 1e-9)
+        return self._rate(self.seconds)
+
+    def _rate(self, seconds: float) -> float:
+        return (self.done - self.resumed) / max(seconds, 1e-9)
 
     def line(self) -> str:
         """The state as one plain line."""
@@ -75,6 +78,7 @@ class Stage:
 
     def record(self) -> dict[str, Any]:
         """The state for progress.json."""
+        seconds = self.seconds  # read once: rate and time are of the same moment
         return {
             "name": self.name,
             "state": self.state,
@@ -82,8 +86,8 @@ class Stage:
             "total": self.total,
             "unit": self.unit,
             "resumed": self.resumed,
-            "seconds": round(self.seconds, 3),
-            "per_second": round(self.rate, 4),
+            "seconds": round(seconds, 6),
+            "per_second": round(self._rate(seconds), 4),
             "note": self.note,
         }
 
