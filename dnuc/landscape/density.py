@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import SupportsFloat
 
 import numpy as np
 from scipy.special import gammaln
@@ -57,7 +58,7 @@ class Density:
         return len(self.log_density)
 
 
-def knn_density(neighbors: Neighbors, dimension: float, k: int) -> Density:
+def knn_density(neighbors: Neighbors, dimension: SupportsFloat, k: int) -> Density:
     """How densely samples lie, from the ball that holds a sample's k nearest neighbors.
 
     log rho_i = log k - log V_d - d log r_k(i) - log N, with V_d the volume of the d-dimensional unit ball and
@@ -68,9 +69,9 @@ def knn_density(neighbors: Neighbors, dimension: float, k: int) -> Density:
     ----------
     neighbors : Neighbors
         N samples with at least k neighbors each.
-    dimension : float
-        Intrinsic dimension d of the representation (`two_nn`), not the number of features. The paper rounds
-        it to an integer; this function takes it as given.
+    dimension : Dimension or float
+        Intrinsic dimension d of the representation, as `two_nn` gives it or as a number; not the number of
+        features. The paper rounds it to an integer; this function takes it as given.
     k : int
         Neighbors in the ball.
 
@@ -95,8 +96,9 @@ def knn_density(neighbors: Neighbors, dimension: float, k: int) -> Density:
     array([1., 1., 1.])
     """
     radius = neighbors.nearest(k).distance[:, k - 1]  # (N,)
-    if not (dimension > 0 and math.isfinite(dimension)):
-        raise DnucError(f"knn_density: dimension = {dimension}; it must be a positive, finite number, see two_nn")
+    d = float(dimension)
+    if not (d > 0 and math.isfinite(d)):
+        raise DnucError(f"knn_density: dimension = {d}; it must be a positive, finite number, see two_nn")
     _refuse(~np.isfinite(radius), f"the distance to neighbor {k} is not finite", "check the activations of this layer")
     _refuse(
         radius == 0,
@@ -104,8 +106,8 @@ def knn_density(neighbors: Neighbors, dimension: float, k: int) -> Density:
         _larger_k(neighbors) + "remove the duplicates from the data",
     )
     n = neighbors.n_samples
-    log_unit_ball = 0.5 * dimension * math.log(math.pi) - float(gammaln(0.5 * dimension + 1))
-    log_density = math.log(k) - log_unit_ball - dimension * np.log(radius) - math.log(n)
+    log_unit_ball = 0.5 * d * math.log(math.pi) - float(gammaln(0.5 * d + 1))
+    log_density = math.log(k) - log_unit_ball - d * np.log(radius) - math.log(n)
     return Density(log_density, np.full(n, 1 / math.sqrt(k)), np.full(n, k, dtype=np.int64))
 
 

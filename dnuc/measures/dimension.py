@@ -20,6 +20,10 @@ class Dimension:
     scale: float  # in units of the distances
     dropped: int = 0  # samples left out because their nearest neighbor is a duplicate
 
+    def __float__(self) -> float:
+        """The value alone, so that what takes a dimension takes this as well as a plain number."""
+        return float(self.value)
+
 
 def two_nn(neighbors: Neighbors, fraction: float = 0.9, method: Literal["fit", "mle"] = "fit") -> Dimension:
     """Intrinsic dimension from the ratio of the distances of the two nearest neighbors.

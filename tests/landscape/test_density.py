@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from dnuc.errors import DataError, DnucError
 from dnuc.landscape import Density, knn_density
+from dnuc.measures.dimension import two_nn
 from dnuc.neighbors.lists import Neighbors
 from tests import reference
 
@@ -26,6 +27,13 @@ def test_density_is_share_of_samples_per_volume(dimension, unit_ball):
     np.testing.assert_allclose(np.exp(density.log_density), expected, rtol=1e-12)
     np.testing.assert_array_equal(density.error, np.full(50, 1 / math.sqrt(5)))
     np.testing.assert_array_equal(density.k, np.full(50, 5))
+
+
+def test_the_dimension_may_be_what_two_nn_returns():
+    neighbors = neighbors_of(np.random.default_rng(0).normal(size=(50, 3)), 7)
+    dimension = two_nn(neighbors)
+    expected = knn_density(neighbors, dimension.value, 5).log_density
+    np.testing.assert_array_equal(knn_density(neighbors, dimension, 5).log_density, expected)
 
 
 def test_density_of_uniform_samples_is_one_over_the_area():
