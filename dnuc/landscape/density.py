@@ -13,7 +13,7 @@ from dnuc.errors import DataError, DnucError
 from dnuc.neighbors.lists import Neighbors
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Density:
     """How densely the representation is populated around every sample.
 
@@ -51,6 +51,13 @@ class Density:
         )
         if np.any(np.asarray(self.k) < 1):
             raise DnucError(f"density: k has the value {np.min(self.k)}; a neighborhood has at least 1 neighbor")
+
+    def __repr__(self) -> str:
+        if self.n_samples == 0:
+            return "Density(N=0)"
+        lowest, highest = np.min(self.log_density), np.max(self.log_density)
+        k = f"{np.min(self.k)}" if np.min(self.k) == np.max(self.k) else f"{np.min(self.k)}..{np.max(self.k)}"
+        return f"Density(N={self.n_samples}, k={k}, log_density={lowest:.4g}..{highest:.4g})"
 
     @property
     def n_samples(self) -> int:

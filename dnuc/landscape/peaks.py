@@ -17,7 +17,7 @@ from dnuc.landscape.saddles import find_saddles
 from dnuc.neighbors.lists import Neighbors
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Landscape:
     """The peaks of a layer's probability density, the samples around each, and the saddles between them.
 
@@ -45,6 +45,10 @@ class Landscape:
     peak_log_density: np.ndarray  # (n_peaks,)
     core: np.ndarray  # (N,)
     saddles: pd.DataFrame  # (touching pairs, 5)
+
+    def __repr__(self) -> str:
+        share = f", core={np.mean(self.core):.0%}" if len(self.core) else ""
+        return f"Landscape(N={len(self.labels)}, n_peaks={self.n_peaks}, saddles={len(self.saddles)}{share})"
 
     @property
     def n_peaks(self) -> int:

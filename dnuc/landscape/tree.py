@@ -15,7 +15,7 @@ METHODS = ("single", "average", "complete", "weighted")
 MAX_PEAKS = 20_000  # all pairs of more peaks need over 3 GB, and no figure shows such a tree
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Tree:
     """The nested mountain chains of a landscape, with what was assumed to draw them as one tree.
 
@@ -37,6 +37,12 @@ class Tree:
     assumed: np.ndarray  # (n_peaks - 1,)
     fill: float
     summit: float
+
+    def __repr__(self) -> str:
+        return (
+            f"Tree(n_peaks={len(self.linkage) + 1}, assumed={np.count_nonzero(self.assumed)} of {len(self.linkage)} "
+            f"merges, fill={self.fill:.4g}, summit={self.summit:.4g})"
+        )
 
 
 def dendrogram(landscape: Landscape, method: str = "weighted") -> np.ndarray:

@@ -10,7 +10,7 @@ from dnuc.errors import DnucError
 from dnuc.neighbors.lists import Neighbors
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class NeighborhoodEntropy:
     """Mean entropy of the neighbors, over all samples; low where simple images are hubs. In bits."""
 
@@ -19,6 +19,12 @@ class NeighborhoodEntropy:
     shuffled: float  # the same with neighbors assigned at random
     shuffled_error: float
     per_sample: np.ndarray  # (N,) S_i^l
+
+    def __repr__(self) -> str:
+        return (
+            f"NeighborhoodEntropy(mean={self.mean:.4f} +- {self.error:.2g} bit, shuffled={self.shuffled:.4f} +- "
+            f"{self.shuffled_error:.2g} bit, N={len(self.per_sample)})"
+        )
 
 
 def neighborhood_entropy(neighbors: Neighbors, entropy: np.ndarray, k: int, *, seed: int = 0) -> NeighborhoodEntropy:

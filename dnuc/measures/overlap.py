@@ -12,12 +12,15 @@ from dnuc.neighbors.lists import Neighbors
 ROWS_AT_ONCE = 65536  # bounds the memory of the sorted copies
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Overlap:
     """An overlap: its mean over the samples, and each sample's own value in 0 .. 1."""
 
     mean: float
     per_sample: np.ndarray  # (N,)
+
+    def __repr__(self) -> str:
+        return f"Overlap(mean={self.mean:.4f}, N={len(self.per_sample)})"
 
 
 def data_overlap(a: Neighbors, b: Neighbors, k: int) -> Overlap:

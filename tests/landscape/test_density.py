@@ -36,6 +36,13 @@ def test_the_dimension_may_be_what_two_nn_returns():
     np.testing.assert_array_equal(knn_density(neighbors, dimension, 5).log_density, expected)
 
 
+def test_a_density_prints_as_one_line():
+    density = Density(np.array([-3.0, 2.5]), np.array([0.5, 0.5]), np.array([4, 4]))
+    assert repr(density) == "Density(N=2, k=4, log_density=-3..2.5)"
+    assert "k=4..9," in repr(Density(density.log_density, density.error, np.array([4, 9])))
+    assert repr(Density(*np.empty((3, 0)))) == "Density(N=0)"
+
+
 def test_density_of_uniform_samples_is_one_over_the_area():
     x = np.random.default_rng(1).uniform(size=(300, 2))
     inside = np.all(np.abs(x - 0.5) < 0.3, axis=1)

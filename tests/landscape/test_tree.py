@@ -37,6 +37,12 @@ def landscapes(draw):
     return landscape_of(np.sort(rng.uniform(5, 9, n))[::-1], {pair: rng.uniform(0, 5) for pair in pairs})
 
 
+def test_landscape_and_tree_print_as_one_line():
+    landscape = landscape_of([10, 9, 8, 7], {(0, 1): 6, (2, 3): 4})
+    assert repr(landscape) == "Landscape(N=4, n_peaks=4, saddles=2, core=100%)"
+    assert repr(peak_tree(landscape)) == "Tree(n_peaks=4, assumed=1 of 3 merges, fill=7, summit=10)"
+
+
 def test_single_linkage_merges_across_the_highest_saddle():
     """Saddles 0-1 at 6, 2-3 at 4, 1-2 at 3, 0-3 at 1 under a summit of 10: merges at 4, 6 and 7."""
     landscape = landscape_of([10, 9, 8, 7], {(0, 1): 6, (2, 3): 4, (1, 2): 3, (0, 3): 1})

@@ -33,6 +33,12 @@ def test_overlaps_equal_plain_loops(layers, k):
     np.testing.assert_allclose(labels.per_sample, reference.label_overlap(a.index[:, :k], LABELS))
 
 
+def test_overlap_and_entropy_print_as_one_line(layers):
+    assert repr(data_overlap(layers[0], layers[0], 7)) == "Overlap(mean=1.0000, N=120)"
+    found = repr(neighborhood_entropy(layers[0], np.full(120, 3.0), 5))
+    assert found == "NeighborhoodEntropy(mean=3.0000 +- 0 bit, shuffled=3.0000 +- 0 bit, N=120)"
+
+
 def test_overlap_is_symmetric_and_one_with_itself(layers):
     a, b = layers
     np.testing.assert_array_equal(data_overlap(a, b, 7).per_sample, data_overlap(b, a, 7).per_sample)
