@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from dnuc.activations.runs import outline, rows_of_block, runs_in, stored_bytes
+from dnuc.activations.runs import check_rows, outline, rows_of_block, runs_in, stored_bytes
 from dnuc.cluster import Deployment, read_deployment
 from dnuc.data import Samples, Source, open_source
 from dnuc.errors import DataError
@@ -70,13 +70,15 @@ def plan_within(job: Job, memory: int) -> Plan:
     Raises
     ------
     DnucError
-        If it cannot be done: k is not below N, a layer or weights are unknown, a task does not fit into memory.
+        If it cannot be done: k is not below N, a layer or weights are unknown, given arrays are of
+        another length, a task does not fit into memory.
     """
     n, image_shape, n_classes, note = _samples(job)
     check_search((n, 1), job.neighbors.k, f"job {job.name!r}")
     itemsize = 2 if job.activations.dtype == "float16" else 4
     layers, block = [], {}
     for network in runs_in(job):
+        check_rows(network, n, job.data.max_unreadable)
         outlined = outline(network, job, image_shape, n_classes)
         features = [int(entry["features"]) for entry in outlined]
         block[network.name] = rows_of_block(n, features, memory, job.activations)

@@ -13,6 +13,7 @@ from dnuc.cli import app
 from dnuc.errors import DataError, DnucError, JobError, LayerError, ResourceError, StoreError
 from dnuc.job import parse_job, read_job
 from dnuc.pipeline import run_job, run_stages
+from dnuc.plan import plan_job
 from dnuc.store import DamagedError, Results, RunStore
 from tests.conftest import (
     N,
@@ -56,8 +57,10 @@ def test_labels_of_another_length(run, tmp_path):
         "the same samples in the same order"
     )
     with pytest.raises(DataError, match=expected):
+        plan_job(arrays_job(tmp_path))
+    with pytest.raises(DataError, match=expected):
         run(arrays_job(tmp_path))
-    assert not Results(tmp_path / "run").has("activations", "early")
+    assert_nothing_began(tmp_path / "run")
 
 
 def test_another_number_of_samples_than_the_job_says(run, tmp_path):
@@ -105,6 +108,18 @@ def test_a_job_may_allow_some_unreadable_images(run, tmp_path, name):
     assert name in skipped
     assert "1 unreadable images are left out" in (tmp_path / "run" / "log.txt").read_text()
     assert results.array("neighbors", "neighbor_index", "fc").shape == (11, 3)
+
+
+def test_arrays_of_the_readable_images_alone(tmp_path):
+    """A plan looks at no image, so it cannot know how many rows are right; the run does."""
+    job = folder_job(tmp_path, max_unreadable=1)
+    np.save(tmp_path / "x.npy", np.zeros((11, 2)))
+    model = {"name": "given", "arrays": {"x": str(tmp_path / "x.npy")}}
+    job = parse_job({**job.model_dump(mode="json", exclude_none=True), "model": [model]})
+    assert plan_job(job).samples == 12
+    np.save(tmp_path / "x.npy", np.zeros((10, 2)))
+    with pytest.raises(DataError, match="has 10 rows for 12 samples"):
+        plan_job(job)
 
 
 def test_more_unreadable_images_than_allowed(run, tmp_path):

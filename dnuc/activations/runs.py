@@ -74,6 +74,17 @@ def _array_layers(model: Model) -> list[dict[str, Any]]:
     return found
 
 
+def check_rows(run: NetworkRun, n: int, unreadable: int = 0) -> None:
+    """Refuse (DataError) given arrays that do not have a row a sample; `unreadable` samples may yet be left out."""
+    for name, path in (run.model.arrays or {}).items():
+        count = open_external(path).shape[0]
+        if not n - unreadable <= count <= n:
+            raise DataError(
+                f"model {run.name!r}, layer {name!r}: {path} has {count} rows for {n} samples: all layers and the "
+                "labels must hold the same samples in the same order"
+            )
+
+
 def rows_of_block(n: int, features: list[int], memory: int, settings: Activations) -> int:
     """Samples of one extraction task: whole batches, as many as memory and parallelism allow.
 

@@ -17,6 +17,7 @@ from dnuc.activations.models import Network, build_network
 from dnuc.activations.runs import (
     FEATURES_A_CHUNK,
     NetworkRun,
+    check_rows,
     layer_digest,
     network_digest,
     outline,
@@ -125,7 +126,7 @@ class _Extraction:
         """Prepare the arrays; False if nothing is left to do."""
         if not self.layers:
             return False
-        self._check_length()
+        check_rows(self.run, self.n)
         self.rows = self._stored_rows() or self._chosen_rows()
         for entry in self.layers:
             group, name = self._group(entry["name"]), entry["name"]
@@ -136,15 +137,6 @@ class _Extraction:
             self.store.declare(group, "block_done", (-(-self.n // self.rows),), (1,))
             self.left[name] = ~self.store.flags(group, "block_done")
         return True
-
-    def _check_length(self) -> None:
-        for name, path in (self.run.model.arrays or {}).items():
-            count = open_external(path).shape[0]
-            if count != self.n:
-                raise DataError(
-                    f"model {self.run.name!r}, layer {name!r}: {path} has {count} rows for {self.n} samples: all "
-                    "layers and the labels must hold the same samples in the same order"
-                )
 
     def _stored_rows(self) -> int:
         """Samples a block of what an earlier attempt stored: all layers of a network share their blocks."""
