@@ -63,6 +63,24 @@ def _arguments(
     return arguments | model.options
 
 
+def concrete(model: Model) -> dict[str, str]:
+    """What torchvision's DEFAULT stands for in a model, by setting: a name that a new torchvision may give to others.
+
+    Empty for networks that are not torchvision's, and where the job names the weights itself.
+
+    >>> concrete(Model(name="net", architecture="resnet50", weights="DEFAULT"))
+    {'weights': 'IMAGENET1K_V2'}
+    >>> concrete(Model(name="net", architecture="resnet50", weights="random"))
+    {'preprocessing': 'IMAGENET1K_V2'}
+    """
+    if model.architecture not in list_models(module=torchvision.models):
+        return {}
+    default = get_model_weights(model.architecture).DEFAULT.name
+    if model.weights == "DEFAULT":
+        return {"weights": default}
+    return {"preprocessing": default} if _published(model) is None else {}
+
+
 def preset(model: Model) -> Preset:
     """The preprocessing of the weights a model names, or of its architecture's default ones."""
     enum = _published(model) or get_model_weights(str(model.architecture)).DEFAULT

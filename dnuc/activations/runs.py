@@ -11,6 +11,7 @@ import numpy as np
 
 from dnuc.activations.layers import Layer, select_layers
 from dnuc.activations.models import build_network
+from dnuc.activations.published import concrete
 from dnuc.errors import DataError, ResourceError
 from dnuc.job import Activations, Job, Model
 from dnuc.store import digest, open_external
@@ -46,7 +47,7 @@ def runs_in(job: Job, directory: Path = Path()) -> list[NetworkRun]:
 
 def _training_digest(model: Model, job: Job) -> str:
     """What trained weights depend on: another training writes to another directory."""
-    settings = model.model_dump(mode="json", exclude={"name", "layers"})
+    settings = _settings(model, exclude={"name", "layers"})
     return digest("training", settings, job.data.model_dump(mode="json"), job.seed)
 
 
@@ -123,13 +124,18 @@ def stored_bytes(n: int, features: int, rows: int, dtype: str) -> int:
 
 def network_digest(run: NetworkRun, job: Job, samples_digest: str) -> str:
     """What a network's activations depend on, apart from the layer."""
-    model = run.model.model_dump(mode="json", exclude={"name", "layers", "arrays"})
+    model = _settings(run.model, exclude={"name", "layers", "arrays"})
     if model["train"] is not None:
         model["train"].pop("keep")
     weights = run.model.weights
     seen = _file_digest(Path(weights)) if weights is not None and Path(weights).is_file() else None
     batch = None if run.model.arrays else job.activations.batch_size
     return digest("activations", model, run.epoch, seen, job.seed, job.activations.dtype, batch, samples_digest)
+
+
+def _settings(model: Model, exclude: set[str]) -> dict[str, Any]:
+    """A model's settings, with what torchvision means by DEFAULT today: tomorrow that may be other weights."""
+    return model.model_dump(mode="json", exclude=exclude) | concrete(model)
 
 
 def _file_digest(path: Path) -> list[Any]:
