@@ -19,7 +19,7 @@ from dnuc.activations.stage import check_disk, run_activations
 from dnuc.cluster import Cluster, Progress, Task, connect
 from dnuc.cluster.deployment import Deployment
 from dnuc.data import open_source
-from dnuc.data.stage import run_samples, samples_digest, training_data
+from dnuc.data.stage import manifest_digests, run_samples, samples_digest, training_data
 from dnuc.errors import DnucError, StoreError
 from dnuc.job import Job, read_job
 from dnuc.landscape.stage import landscape_layer
@@ -89,16 +89,16 @@ def run_stages(store: RunStore, job: Job, cluster: Cluster) -> None:
     check_search((n, 1), job.neighbors.k, f"job {job.name!r}")
     source = open_source(job.data)
     images = source if source.has_images else None
-    digests = run_activations(
-        store, job, cluster, images, partial(training_data, store, job.data, job.seed), samples_digest(job)
-    )
+    manifest = manifest_digests(store, job)
+    digests = run_activations(store, job, cluster, images, partial(training_data, store, job.data, job.seed), manifest)
     searches = [
         LayerSearch(model, layer, digest(RESULTS, "neighbors", of, job.neighbors.k))
         for (model, layer), of in digests.items()
     ]
     outdate(store, searches)
     run_neighbors(store, searches, job.neighbors, cluster)
-    done = run_measures(store, job, searches, cluster) + run_landscapes(store, job, searches, cluster)
+    classes = manifest["classes"]
+    done = run_measures(store, job, searches, classes, cluster) + run_landscapes(store, job, searches, classes, cluster)
     run_report(store, job, digest(RESULTS, __version__, done, job.title, job.report.model_dump()), cluster)
     store.consolidate()
 
@@ -115,8 +115,11 @@ def outdate(store: RunStore, searches: list[LayerSearch]) -> None:
                 store.outdate(group)
 
 
-def run_measures(store: RunStore, job: Job, searches: list[LayerSearch], cluster: Cluster) -> list[str]:
-    """Measures of every layer and the overlaps of all pairs; returns the digests of what is stored then."""
+def run_measures(store: RunStore, job: Job, searches: list[LayerSearch], classes: str, cluster: Cluster) -> list[str]:
+    """Measures of every layer and the overlaps of all pairs; returns the digests of what is stored then.
+
+    `classes` is the digest of the samples' classes.
+    """
     settings = {
         "overlap_k": list(job.overlap_k),
         "fraction": job.measures.fraction,
@@ -124,14 +127,13 @@ def run_measures(store: RunStore, job: Job, searches: list[LayerSearch], cluster
         "seed": job.seed,
     }
     of = {(s.model, s.layer): s.digest for s in searches}
-    labels = samples_digest(job)
     digests, tasks, pairs = [], [], []
     for model in dict.fromkeys(s.model for s in searches):
         layers = [entry["name"] for entry in store.layers(model)]
         for position, layer in enumerate(layers):
             others = [layers[0], layers[-1], layers[min(position + 1, len(layers) - 1)]]
             needs = [of[model, name] for name in (layer, *others)]
-            key = digest(RESULTS, "measures", needs, settings, labels)
+            key = digest(RESULTS, "measures", needs, settings, classes)
             digests.append(key)
             group = stage_group(model, layer, "measures")
             if not store.is_complete(group, key):
@@ -163,7 +165,7 @@ def _run_overlaps(store: RunStore, job: Job, model: str, count: int, key: str, c
     store.finish(group, layers=[entry["name"] for entry in store.layers(model)], overlap_k=ks)
 
 
-def run_landscapes(store: RunStore, job: Job, searches: list[LayerSearch], cluster: Cluster) -> list[str]:
+def run_landscapes(store: RunStore, job: Job, searches: list[LayerSearch], classes: str, cluster: Cluster) -> list[str]:
     """Density, peaks and tree of every layer; returns the digests of what is stored then."""
     settings = {
         "k": job.landscape_k,
@@ -171,12 +173,11 @@ def run_landscapes(store: RunStore, job: Job, searches: list[LayerSearch], clust
         "convention": job.landscape.convention,
         "integer_dimension": job.landscape.integer_dimension,
     }
-    labels = samples_digest(job)
     digests, tasks = [], []
     for search in searches:
         model, layer = search.model, search.layer
         group = stage_group(model, layer, "landscape")
-        key = digest(RESULTS, "landscape", search.digest, job.measures.fraction, settings, labels)
+        key = digest(RESULTS, "landscape", search.digest, job.measures.fraction, settings, classes)
         digests.append(key)
         if not store.is_complete(group, key):
             store.begin(group, key)

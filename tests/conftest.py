@@ -16,6 +16,7 @@ import tomli_w
 from distributed import LocalCluster
 from distributed.utils import get_mp_context
 from hypothesis import settings
+from PIL import Image
 
 import dnuc.pipeline as pipeline
 from dnuc.cluster import Cluster, Progress
@@ -27,7 +28,14 @@ settings.load_profile("dnuc")
 
 ROOT = Path(__file__).parents[1]
 N, CLASSES = 240, 3
-NOT_RESULTS = ("seconds", "digest", "redone", "training", "report")  # times, hashes, and what depends on them
+NOT_RESULTS = (
+    "seconds",
+    "digest",
+    "digests",
+    "redone",
+    "training",
+    "report",
+)  # times, hashes, and what depends on them
 SERVERS = ("resource_tracker", "forkserver", "semaphore_tracker")  # of multiprocessing: they stay until pytest ends
 
 
@@ -153,6 +161,25 @@ def digits_job(base, **tables):
         "activations": {"block": 32, "batch_size": 32},
         "neighbors": {"k": 8, "block": 64},
         **tables,
+    }
+    return parse_job(content, base)
+
+
+def folder_job(base, **data):
+    """Two classes of six PNG images of 8 x 8 pixels."""
+    rng = np.random.default_rng(0)
+    for key in ("cat", "dog"):
+        (base / "images" / key).mkdir(parents=True, exist_ok=True)
+        for number in range(6):
+            pixels = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(base / "images" / key / f"{key}_{number}.png")
+    data = {"source": "image_folder", "path": "images", **data}
+    model = {"name": "net", "architecture": "residual", "weights": "random", "options": {"width": 2, "blocks": 1}}
+    content = {
+        "name": "folder",
+        "data": data,
+        "model": [model | {"layers": ["input", "output"]}],
+        "neighbors": {"k": 3},
     }
     return parse_job(content, base)
 

@@ -6,7 +6,6 @@ from collections import namedtuple
 
 import numpy as np
 import pytest
-from PIL import Image
 from typer.testing import CliRunner
 
 from dnuc.cli import app
@@ -21,6 +20,7 @@ from tests.conftest import (
     assert_same_results,
     compute_here,
     digits_job,
+    folder_job,
     quiet_cluster,
     write_arrays,
     written_job,
@@ -67,25 +67,6 @@ def test_another_number_of_samples_than_the_job_says(run, tmp_path):
     with pytest.raises(DataError, match=r"data.samples = 1000, but the data hold 240 samples .* correct data.samples"):
         run(arrays_job(tmp_path, data={"source": "arrays", "labels": "labels.npy", "samples": 1000}))
     assert_nothing_began(tmp_path / "run")
-
-
-def folder_job(base, **data):
-    """Two classes of six PNG images of 8 x 8 pixels."""
-    rng = np.random.default_rng(0)
-    for key in ("cat", "dog"):
-        (base / "images" / key).mkdir(parents=True, exist_ok=True)
-        for number in range(6):
-            pixels = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
-            Image.fromarray(pixels).save(base / "images" / key / f"{key}_{number}.png")
-    data = {"source": "image_folder", "path": "images", **data}
-    model = {"name": "net", "architecture": "residual", "weights": "random", "options": {"width": 2, "blocks": 1}}
-    content = {
-        "name": "folder",
-        "data": data,
-        "model": [model | {"layers": ["input", "output"]}],
-        "neighbors": {"k": 3},
-    }
-    return parse_job(content, base)
 
 
 @pytest.mark.parametrize("name", ["cat/cat_0.png", "dog/dog_3.png"])  # the first image tells the shape

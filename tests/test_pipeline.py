@@ -21,6 +21,7 @@ from tests.conftest import (
     arrays_job,
     assert_same_results,
     digits_job,
+    folder_job,
     local_cluster,
     quiet_cluster,
     write_arrays,
@@ -190,6 +191,47 @@ def test_files_that_changed_are_read_again(here, tmp_path):
     assert Results(path).layers["label_overlap"].max() < 0.75
 
 
+def test_labels_that_changed_leave_activations_and_neighbors(here, tmp_path):
+    write_arrays(tmp_path, n=100)
+    path = run_job(arrays_job(tmp_path), out=tmp_path / "run", quiet=True)
+    before = written(path)
+    np.save(tmp_path / "labels.npy", np.load(tmp_path / "labels.npy")[::-1])
+    run_job(arrays_job(tmp_path), out=path, quiet=True)
+    assert changed(path, before) == {"samples"} | of("measures") | of("landscape")
+    assert_same_results(run_job(arrays_job(tmp_path), out=tmp_path / "fresh", quiet=True), path)
+
+
+def test_a_manifest_made_anew_of_the_same_files_recomputes_nothing_else(here, tmp_path):
+    job = folder_job(tmp_path)
+    path = run_job(job, out=tmp_path / "run", quiet=True)
+    before = written(path)
+    RunStore.open(path).drop("samples")
+    run_job(job, out=path, quiet=True)
+    assert changed(path, before) == {"samples"}
+
+
+def test_images_that_changed_are_seen_when_the_manifest_is_made_anew(here, tmp_path):
+    """As --repair does: it drops a damaged manifest, and files may have changed since it was made."""
+    job = folder_job(tmp_path)
+    path = run_job(job, out=tmp_path / "run", quiet=True)
+    image = tmp_path / "images" / "cat" / "cat_0.png"
+    image.write_bytes((tmp_path / "images" / "dog" / "dog_0.png").read_bytes())
+    RunStore.open(path).drop("samples")
+    run_job(job, out=path, quiet=True)
+    assert Results(path).layers["duplicates"].tolist() == [2, 2]
+    assert_same_results(run_job(job, out=tmp_path / "fresh", quiet=True), path)
+
+
+def test_a_run_of_before_manifests_had_digests_is_complete_as_it_is(here, tmp_path, monkeypatch):
+    job = folder_job(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr("dnuc.data.stage._dependencies", lambda *_: None)
+        path = run_job(job, out=tmp_path / "run", quiet=True)
+    before = written(path)
+    run_job(job, out=path, quiet=True)
+    assert changed(path, before) == set()
+
+
 def test_the_log_tells_what_changed(done, finished, again):
     path, _ = done
     again(landscape={"z": 3.0}, model=[{"name": "net", "arrays": {"early": "early.npy"}}])
@@ -301,7 +343,7 @@ def test_no_block_and_no_number_of_workers_changes_a_bit(here, finished, tmp_pat
 # --- training ---------------------------------------------------------------------------------------------------
 
 
-def trained_job(base, **settings):
+def trained_job(base, data=None, **settings):
     model = {
         "name": "net",
         "architecture": "residual",
@@ -309,7 +351,18 @@ def trained_job(base, **settings):
         "layers": ["input", "output"],
         "train": {"epochs": 2, "keep": [0], **settings},
     }
-    return digits_job(base, model=[model])
+    return digits_job(base, model=[model], **({"data": data} if data else {}))
+
+
+def test_a_network_of_other_samples_is_trained_anew(here, tmp_path):
+    ids = tmp_path / "ids.txt"
+    job = trained_job(tmp_path, data={"source": "digits", "ids": str(ids)}, keep=[])
+    ids.write_text("\n".join(f"digits-{i:04d}" for i in range(40)))
+    path = run_job(job, out=tmp_path / "run", quiet=True)
+    ids.write_text("\n".join(f"digits-{i:04d}" for i in range(100, 160)))
+    run_job(job, out=path, quiet=True)
+    assert "training" in stages_told(path)
+    assert len(list(path.glob("models/net/weights-*/final.pt"))) == 2
 
 
 @pytest.mark.cluster

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -30,25 +30,35 @@ class NetworkRun:
     weights: str | None = None  # file that training writes
     epoch: int | None = None  # None: the final weights
 
+    @property
+    def origin(self) -> Literal["arrays", "network", "training"]:
+        """Where its activations are from: given arrays, a network that exists, or one that the job trains."""
+        if self.model.arrays is not None:
+            return "arrays"
+        return "network" if self.model.train is None else "training"
 
-def runs_in(job: Job, directory: Path = Path()) -> list[NetworkRun]:
-    """Every network of a job in order; kept epochs of a training come before its end."""
+
+def runs_in(job: Job, directory: Path = Path(), samples_digest: str = "") -> list[NetworkRun]:
+    """Every network of a job in order; kept epochs of a training come before its end.
+
+    Trained weights are looked for in the run's `directory`; they are of the samples of this digest.
+    """
     runs = []
     for model in job.model:
         if model.train is None:
             runs.append(NetworkRun(model.name, model))
             continue
-        weights = directory / "models" / model.name / f"weights-{_training_digest(model, job)}"
+        weights = directory / "models" / model.name / f"weights-{_training_digest(model, job, samples_digest)}"
         for epoch in sorted(model.train.keep):
             runs.append(NetworkRun(f"{model.name}@{epoch}", model, str(weights / f"epoch-{epoch:03d}.pt"), epoch))
         runs.append(NetworkRun(model.name, model, str(weights / "final.pt")))
     return runs
 
 
-def _training_digest(model: Model, job: Job) -> str:
+def _training_digest(model: Model, job: Job, samples_digest: str) -> str:
     """What trained weights depend on: another training writes to another directory."""
     settings = _settings(model, exclude={"name", "layers"})
-    return digest("training", settings, job.data.model_dump(mode="json"), job.seed)
+    return digest("training", settings, job.data.model_dump(mode="json"), job.seed, samples_digest)
 
 
 def outline(run: NetworkRun, job: Job, image_shape: tuple[int, int, int], n_classes: int) -> list[dict[str, Any]]:

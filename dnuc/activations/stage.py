@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, Protocol
 
@@ -47,22 +47,23 @@ def run_activations(
     cluster: Cluster,
     images: Images | None,
     training_data: Callable[[], Any],
-    samples_digest: str,
+    manifest: Mapping[str, str],
 ) -> dict[tuple[str, str], str]:
     """Train what is to be trained, extract what is not stored; the digest of each layer's activations.
 
-    `training_data()` gives the training and held-out images on a worker. Sets the run's models and layers.
+    `training_data()` gives the training and held-out images on a worker; `manifest` holds the digests of the samples
+    that each `NetworkRun.origin` depends on. Sets the run's models and layers.
     """
     n = len(store.array("samples", "label"))
     attributes = store.attributes("samples")
     n_classes = len(attributes["label_names"])
     shape = tuple(attributes["image_shape"] or (1, 1, 1))
-    runs = runs_in(job, store.path)
+    runs = runs_in(job, store.path, manifest["training"])
     layers = {run.name: outline(run, job, shape, n_classes) for run in runs}
     for run in runs:
         store.describe(f"models/{run.name}", layers=layers[run.name])
     store.describe("", models=[run.name for run in runs])
-    keys = {run.name: network_digest(run, job, samples_digest) for run in runs}
+    keys = {run.name: network_digest(run, job, manifest[run.origin]) for run in runs}
     digests = {
         (run.name, entry["name"]): layer_digest(keys[run.name], run, entry)
         for run in runs

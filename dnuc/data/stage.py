@@ -23,6 +23,35 @@ def samples_digest(job: Job) -> str:
     return digest("samples", job.data.model_dump(mode="json"), contents, job.seed)
 
 
+def manifest_digests(store: RunStore, job: Job) -> dict[str, str]:
+    """What later results depend on in the stored manifest, by kind of result; see `_dependencies`.
+
+    A manifest that has none recorded is of an earlier dnuc, for which the settings stood for their content: its run
+    is complete as it is.
+    """
+    settings = dict.fromkeys(("arrays", "network", "training", "classes"), samples_digest(job))
+    return store.attributes(GROUP).get("digests") or settings
+
+
+def _dependencies(samples: Samples, hashes: np.ndarray, data: Data) -> dict[str, str]:
+    """Digests of the manifest's content, so that a file that changed under its name is seen by what depends on it.
+
+    "arrays": which samples there are, for representations that something else computed. "network": also how many
+    classes, for a network may have as many outputs. "training": also the class of each, and where other images for
+    training are from. "classes": classes and macro classes, for measures and landscapes.
+    """
+    rows = digest("samples", samples.id.tolist(), hashes.tolist())
+    labels = [samples.class_keys, samples.label.tolist()]
+    names = [samples.label_names, samples.macro_names]
+    origin = data.model_dump(mode="json", exclude={"labels", "class_names", "macro"})
+    return {
+        "arrays": rows,
+        "network": digest(rows, len(samples.label_names)),
+        "training": digest(rows, labels, origin),
+        "classes": digest(labels, samples.macro.tolist(), names),
+    }
+
+
 def run_samples(store: RunStore, job: Job, cluster: Cluster) -> int:
     """List the samples, look at every image once, store the manifest; returns N."""
     wanted = samples_digest(job)
@@ -56,6 +85,7 @@ def run_samples(store: RunStore, job: Job, cluster: Cluster) -> int:
         label_names=list(samples.label_names),
         class_keys=list(samples.class_keys),
         macro_names=list(samples.macro_names),
+        digests=_dependencies(samples, hashes[kept], job.data),
         skipped=[str(error) for _, error in unreadable],
         image_shape=list(source.image(str(samples.id[0])).shape) if source.has_images else None,
     )
