@@ -138,7 +138,8 @@ def run_measures(store: RunStore, job: Job, searches: list[LayerSearch], classes
             group = stage_group(model, layer, "measures")
             if not store.is_complete(group, key):
                 store.begin(group, key)
-                tasks.append(Task(measure_layer, (store, model, position, settings), name=f"measure-{model}-{layer}"))
+                arguments = (store, model, position, settings, key)
+                tasks.append(Task(measure_layer, arguments, name=f"measure-{model}-{layer}"))
         pairs.append((model, len(layers), digest(RESULTS, "overlaps", [of[model, n] for n in layers], job.overlap_k)))
     _run_all(cluster, "measures", tasks)
     for model, count, key in pairs:
@@ -181,7 +182,8 @@ def run_landscapes(store: RunStore, job: Job, searches: list[LayerSearch], class
         digests.append(key)
         if not store.is_complete(group, key):
             store.begin(group, key)
-            tasks.append(Task(landscape_layer, (store, model, layer, settings), name=f"landscape-{model}-{layer}"))
+            arguments = (store, model, layer, settings, key)
+            tasks.append(Task(landscape_layer, arguments, name=f"landscape-{model}-{layer}"))
     _run_all(cluster, "landscape", tasks)
     return digests
 

@@ -28,14 +28,8 @@ settings.load_profile("dnuc")
 
 ROOT = Path(__file__).parents[1]
 N, CLASSES = 240, 3
-NOT_RESULTS = (
-    "seconds",
-    "digest",
-    "digests",
-    "redone",
-    "training",
-    "report",
-)  # times, hashes, and what depends on them
+# times, hashes, and what depends on them
+NOT_RESULTS = ("seconds", "digest", "digests", "redone", "training", "report")
 SERVERS = ("resource_tracker", "forkserver", "semaphore_tracker")  # of multiprocessing: they stay until pytest ends
 
 

@@ -6,11 +6,13 @@ import shutil
 import socket
 import subprocess
 import sys
+from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
 from distributed import Client
 
+from dnuc.cluster import Cluster, Progress
 from dnuc.errors import DataError, StoreError
 from dnuc.pipeline import run_job, run_stages
 from dnuc.store import Results, RunStore, stage_group
@@ -238,6 +240,38 @@ def test_the_log_tells_what_changed(done, finished, again):
     log = (path / "log.txt").read_text()
     assert "changed since the last run: landscape.z: 1.65 -> 3.0\n" in log
     assert f"changed since the last run: model.net.arrays.late: {finished[0]}/late.npy -> None\n" in log
+
+
+@dataclass(frozen=True)
+class Recorder(Cluster):
+    """Keeps the tasks that it ran."""
+
+    tasks: list = field(default_factory=list)
+
+    def run(self, tasks):
+        for task in tasks:
+            self.tasks.append(task)
+            yield task, task.function(*task.args)
+
+
+@pytest.mark.parametrize("unfinished", [False, True])
+def test_a_task_that_outlives_its_run_changes_nothing(finished, again, here, tmp_path, unfinished):
+    """A scheduler may go on with a task of a client that is gone, while another job has taken the directory."""
+    path, late = tmp_path / "run", Recorder(None, 2**30, Progress(quiet=True))
+    run_stages(RunStore.create(path), arrays_job(finished[0]), late)
+    again(activations={"block": 64, "dtype": "float16"}, measures={"fraction": 0.5}, landscape={"z": 3.0})
+    store = RunStore.open(path)
+    groups = [stage_group("net", x, s) for x in ("early", "middle", "late") for s in ("measures", "landscape")]
+    groups += [stage_group("net", x, "activations") for x in ("early", "middle", "late")]
+    for group in groups if unfinished else []:
+        store.outdate(group)
+    before, attributes = written(path), [store.attributes(group) for group in groups]
+    writing = [task for task in late.tasks if task.name.startswith(("extract", "measure", "landscape"))]
+    assert len(writing) == 4 + 3 + 3
+    for task in writing:
+        task.function(*task.args)
+    assert changed(path, before) == set()
+    assert [store.attributes(group) for group in groups] == attributes
 
 
 # --- whose directory it is --------------------------------------------------------------------------------------

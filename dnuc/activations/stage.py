@@ -183,8 +183,8 @@ class _Extraction:
         name = f"extract-{self.run.name}-{block}"
         if self.run.model.arrays is not None:
             paths = {e["name"]: str(self.run.model.arrays[e["name"]]) for e in entries}
-            return Task(_copy_block, (*where, paths), name=name)
-        return Task(_extract_block, (*where, self._build, entries, images), name=name)
+            return Task(_copy_block, (*where, self.wanted, paths), name=name)
+        return Task(_extract_block, (*where, self.wanted, self._build, entries, images), name=name)
 
 
 @lru_cache(maxsize=2)
@@ -203,6 +203,7 @@ def _extract_block(
     block: int,
     span: slice,
     settings: Activations,
+    wanted: Mapping[str, str],
     build: tuple[Any, ...],
     entries: list[dict[str, Any]],
     images: Images,
@@ -214,11 +215,19 @@ def _extract_block(
     layers = [Layer(**{**e, "shape": tuple(e["shape"]), "aliases": tuple(e["aliases"])}) for e in entries]
     values = extract(network, layers, inputs, batch_size=settings.batch_size)
     del inputs
-    return sum(_store(store, name, layer.name, block, span, settings, values.pop(layer.name), ids) for layer in layers)
+    return sum(
+        _store(store, name, layer.name, wanted, block, span, settings, values.pop(layer.name), ids) for layer in layers
+    )
 
 
 def _copy_block(
-    store: RunStore, name: str, block: int, span: slice, settings: Activations, paths: dict[str, str]
+    store: RunStore,
+    name: str,
+    block: int,
+    span: slice,
+    settings: Activations,
+    wanted: Mapping[str, str],
+    paths: dict[str, str],
 ) -> int:
     """A block of representations that something else computed, written to the store."""
     ids = store.array("samples", "id")[span].tolist()
@@ -229,7 +238,7 @@ def _copy_block(
             values = rows.astype(np.float32)
         if not np.isfinite(values).all() and np.isfinite(rows).all():
             raise DataError(f"model {name!r}, layer {layer!r}: values of {path} do not fit into float32; rescale them")
-        written += _store(store, name, layer, block, span, settings, values, ids)
+        written += _store(store, name, layer, wanted, block, span, settings, values, ids)
     return written
 
 
@@ -237,14 +246,18 @@ def _store(
     store: RunStore,
     model: str,
     layer: str,
+    wanted: Mapping[str, str],
     block: int,
     span: slice,
     settings: Activations,
     values: np.ndarray,
     ids: list[str],
 ) -> int:
+    """Write a block and its mark, if the layer is still `wanted` as it was when the task was made."""
     group = stage_group(model, layer, "activations")
     stored = to_storage(values, settings.dtype, f"{model}/{layer}", ids)
+    if not store.awaits(group, wanted[layer]):
+        return 0
     store.write(group, "activation", (span, slice(None)), stored)
     store.write(group, "block_done", slice(block, block + 1), np.ones(1, np.uint8))
     return stored.nbytes

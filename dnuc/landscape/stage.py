@@ -18,11 +18,12 @@ from dnuc.store import RunStore, stage_group
 LARGEST_TREE = 2000  # peaks; beyond that a drawn tree shows nothing
 
 
-def landscape_layer(store: RunStore, model: str, layer: str, settings: Mapping[str, Any]) -> None:
+def landscape_layer(store: RunStore, model: str, layer: str, settings: Mapping[str, Any], digest: str) -> None:
     """Density, peaks, saddles, tree and agreement with the classes of one layer, computed and stored.
 
     `settings`: k, z, convention, integer_dimension. A layer whose density does not exist (no intrinsic dimension,
-    or more duplicates than neighbors) is stored with a note that says why, and does not stop the run.
+    or more duplicates than neighbors) is stored with a note that says why, and does not stop the run. Nothing is stored
+    where a landscape of this `digest` is not awaited.
     """
     group = stage_group(model, layer, "landscape")
     neighbors = stored_neighbors(store, model, layer)
@@ -32,21 +33,23 @@ def landscape_layer(store: RunStore, model: str, layer: str, settings: Mapping[s
     except StoreError:
         raise
     except DnucError as error:
-        store.finish(group, note=str(error))
+        if store.awaits(group, digest):
+            store.finish(group, note=str(error))
         return
     found = density_peaks(neighbors, density, settings["z"], convention=settings["convention"])
-    store.save(group, _arrays(density, found))
-    store.finish(
-        group,
-        n_peaks=found.n_peaks,
-        core_share=float(found.core.mean()),
-        dimension=dimension,
-        k=settings["k"],
-        z=settings["z"],
-        convention=settings["convention"],
-        tree=_tree(found),
+    values = {
+        "n_peaks": found.n_peaks,
+        "core_share": float(found.core.mean()),
+        "dimension": dimension,
+        "k": settings["k"],
+        "z": settings["z"],
+        "convention": settings["convention"],
+        "tree": _tree(found),
         **_agreements(store, found.labels),
-    )
+    }
+    if store.awaits(group, digest):
+        store.save(group, _arrays(density, found))
+        store.finish(group, **values)
 
 
 def _dimension(store: RunStore, model: str, layer: str, integer: bool) -> float:

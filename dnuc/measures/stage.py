@@ -16,10 +16,10 @@ from dnuc.neighbors.lists import Neighbors, stored_neighbors
 from dnuc.store import RunStore, stage_group
 
 
-def measure_layer(store: RunStore, model: str, position: int, settings: Mapping[str, Any]) -> None:
+def measure_layer(store: RunStore, model: str, position: int, settings: Mapping[str, Any], digest: str) -> None:
     """Compute and store every measure of a model's `position`-th layer.
 
-    `settings`: overlap_k, fraction, top_hubs, seed.
+    `settings`: overlap_k, fraction, top_hubs, seed. Nothing is stored where measures of this `digest` are not awaited.
     """
     layers = [entry["name"] for entry in store.layers(model)]
     group = stage_group(model, layers[position], "measures")
@@ -46,8 +46,9 @@ def measure_layer(store: RunStore, model: str, position: int, settings: Mapping[
             "shuffled_entropy": found.shuffled,
             "shuffled_entropy_error": found.shuffled_error,
         }
-    store.save(group, arrays)
-    store.finish(group, **values)
+    if store.awaits(group, digest):
+        store.save(group, arrays)
+        store.finish(group, **values)
 
 
 def _dimension(neighbors: Neighbors, fraction: float) -> dict[str, Any]:

@@ -101,6 +101,17 @@ class RunStore:
         attributes = self.attributes(group)
         return bool(attributes.get("complete")) and (digest is None or attributes.get("digest") == digest)
 
+    def awaits(self, group: str, digest: str) -> bool:
+        """Whether a stage is under way and depends on just that: a task asks before it writes.
+
+        A scheduler may outlive the client that gave it a task, and a task that runs cannot be stopped. By the time it
+        ends, another job may have taken the directory, and its results are nobody's.
+        """
+        if not self.exists(group):
+            return False
+        attributes = self.attributes(group)
+        return not attributes.get("complete") and attributes.get("digest") == digest
+
     def begin(self, group: str, digest: str) -> bool:
         """Prepare a stage's group; True if unfinished work of the same digest is there to go on with."""
         if self.exists(group) and self.attributes(group).get("digest") == digest:

@@ -49,7 +49,7 @@ def make_store(path, neighbors, macro=MACRO, entropy=ENTROPY):
 def measured(store, position, **settings):
     group = stage_group("net", LAYERS[position], "measures")
     store.begin(group, "d")
-    measure_layer(store, "net", position, {**SETTINGS, **settings})
+    measure_layer(store, "net", position, {**SETTINGS, **settings}, "d")
     return group
 
 

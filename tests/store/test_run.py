@@ -78,6 +78,16 @@ def test_a_finished_stage_that_begins_again_is_unfinished(store):
     assert not store.is_complete(GROUP, "d1")
 
 
+def test_a_stage_awaits_what_it_was_begun_for_until_it_is_finished(store):
+    group = "models/net/fc/measures"
+    assert not store.awaits(group, "a")
+    store.begin(group, "a")
+    assert store.awaits(group, "a")
+    assert not store.awaits(group, "b")
+    store.finish(group)
+    assert not store.awaits(group, "a")
+
+
 def test_another_digest_drops_the_stage_and_nothing_else(store):
     for layer in ("fc", "conv"):
         for stage in ("measures", "landscape"):
