@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
-import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,7 +24,7 @@ from dnuc.neighbors.search import check_search
 from dnuc.neighbors.stage import LayerSearch, run_neighbors
 from dnuc.plan import plan_within
 from dnuc.report import write_report
-from dnuc.store import Results, RunStore, digest, stage_group
+from dnuc.store import Results, RunStore, alone, digest, stage_group
 
 RESULTS = 1  # raised when the meaning of a stored result changes, so that old ones are computed anew
 
@@ -61,7 +57,7 @@ def run_job(
     job = job if isinstance(job, Job) else read_job(job)
     path = Path(out) if out is not None else Path("runs") / job.name
     store = RunStore.create(path)
-    with _alone(store):
+    with alone(store.path):
         progress = Progress(store.path, quiet=quiet, header={"job": job.name, "dnuc": __version__})
         state = "failed"
         try:
@@ -247,47 +243,3 @@ def _by_name(value: Any) -> Any:
     """A list of named tables ([[model]]) as one table, so that only what differs in it is told."""
     named = isinstance(value, list) and value and all(isinstance(v, dict) and "name" in v for v in value)
     return {v["name"]: v for v in value} if named else value
-
-
-@contextmanager
-def _alone(store: RunStore) -> Iterator[None]:
-    """Refuse a second run in the same directory: two writers would spoil each other's work."""
-    lock = store.path / "run.lock"
-    me = {"host": socket.gethostname(), "pid": os.getpid()}
-    while True:
-        try:
-            with lock.open("x", encoding="utf-8") as file:
-                json.dump(me, file)
-            break
-        except FileExistsError:
-            owner = _owner(lock)
-            if owner is not None and not _is_gone(owner):
-                raise StoreError(
-                    f"{store.path} is in use by process {owner['pid']} on {owner['host']}: wait for it or stop it. "
-                    f"If that process is gone, delete {lock}"
-                ) from None
-            lock.unlink(missing_ok=True)
-    try:
-        yield
-    finally:
-        lock.unlink(missing_ok=True)
-
-
-def _owner(lock: Path) -> dict[str, Any] | None:
-    try:
-        return json.loads(lock.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-
-
-def _is_gone(owner: dict[str, Any]) -> bool:
-    """Whether the process that took the lock is known to have ended: only told on its own host."""
-    if owner.get("host") != socket.gethostname():
-        return False
-    try:
-        os.kill(int(owner["pid"]), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return False

@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import socket
-import subprocess
 import sys
 from dataclasses import dataclass, field
 
@@ -15,7 +14,7 @@ from distributed import Client
 from dnuc.cluster import Cluster, Progress
 from dnuc.errors import DataError, StoreError
 from dnuc.pipeline import run_job, run_stages
-from dnuc.store import Results, RunStore, stage_group
+from dnuc.store import Results, RunStore, alone, stage_group
 from tests import reference
 from tests.conftest import (
     CLASSES,
@@ -310,38 +309,16 @@ def test_a_directory_that_is_no_run_is_refused(here, tmp_path):
 # --- one run a directory ----------------------------------------------------------------------------------------
 
 
-def lock(path, **owner):
-    (path / "run.lock").write_text(json.dumps(owner))
-
-
 def test_two_runs_at_once_are_refused(done, again):
     path, _ = done
-    lock(path, host=socket.gethostname(), pid=os.getpid())
     resolved = (path / "job.toml").read_text()
     expected = rf"is in use by process {os.getpid()} on {socket.gethostname()}: wait for it or stop it.*run.lock"
-    with pytest.raises(StoreError, match=expected):
-        again(landscape={"z": 3.0})
-    assert (path / "job.toml").read_text() == resolved
-    assert (path / "run.lock").exists()  # it is not ours to remove
-
-
-def test_a_run_on_another_machine_is_never_taken_for_dead(done, again):
-    lock(done[0], host="elsewhere", pid=1)
-    with pytest.raises(StoreError, match="in use by process 1 on elsewhere"):
-        again()
-
-
-def test_the_lock_of_a_process_that_is_gone_is_taken_over(done, again):
-    gone = subprocess.Popen([sys.executable, "-c", ""])
-    gone.wait()
-    lock(done[0], host=socket.gethostname(), pid=gone.pid)
-    assert again() == done[0]
-    assert not (done[0] / "run.lock").exists()
-
-
-def test_a_lock_that_was_cut_off_is_taken_over(done, again):
-    (done[0] / "run.lock").write_text("{")
-    assert again() == done[0]
+    with alone(path):
+        with pytest.raises(StoreError, match=expected):
+            again(landscape={"z": 3.0})
+        assert (path / "job.toml").read_text() == resolved
+        assert (path / "run.lock").exists()  # it is not ours to remove
+    assert again(landscape={"z": 3.0}) == path
 
 
 # --- the same bits ----------------------------------------------------------------------------------------------

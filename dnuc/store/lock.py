@@ -1,0 +1,104 @@
+"""One run a directory: two writers would spoil each other's work."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+from dnuc.errors import StoreError
+
+
+@contextmanager
+def alone(directory: Path) -> Iterator[None]:
+    """Hold a run directory for the life of the block, and refuse a second holder.
+
+    run.lock says who holds it. On this host the operating system's lock on that file decides, which ends with its
+    process, however that ends; the name in it is for the reader. Another host's lock may not be seen from here: what
+    the file says about one is believed, until somebody deletes it.
+
+    Raises
+    ------
+    StoreError
+        If another process holds the directory, or may hold it on another host.
+    """
+    path = directory / "run.lock"
+    with _opened(path) as file:
+        file.truncate(0)
+        json.dump({"host": socket.gethostname(), "pid": os.getpid()}, file)
+        file.flush()
+        try:
+            yield
+        finally:
+            if _is_same(file, path):  # somebody may have deleted it by hand, and another run made its own
+                path.unlink()  # while it is locked: unlocked first, it could be the next holder's by now
+
+
+def _opened(path: Path) -> TextIO:
+    """The lock file, opened and locked."""
+    while True:
+        file = path.open("a+", encoding="utf-8")
+        try:
+            locked = _lock(file)
+            owner = _owner(path)
+            if locked is False or _may_live(owner, locked):
+                raise StoreError(_in_use(path, owner))
+            if _is_same(file, path):
+                return file
+        except BaseException:
+            file.close()
+            raise
+        file.close()  # its holder removed it between opening and locking: what is locked is no longer run.lock
+
+
+def _lock(file: TextIO) -> bool | None:
+    """True once this process holds the file, False if another does, None where the file system has no locks."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
+
+
+def _is_same(file: TextIO, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _owner(path: Path) -> dict[str, Any]:
+    """Who the file names; nobody if it is empty or was cut off."""
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def _may_live(owner: dict[str, Any], locked: bool | None) -> bool:
+    """Whether the process that is named may hold the directory although the file could be opened here."""
+    if not owner:
+        return False
+    if owner.get("host") != socket.gethostname():
+        return True
+    if locked:
+        return False  # it would hold the lock; a process of this number now is another one
+    try:
+        os.kill(int(owner["pid"]), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _in_use(path: Path, owner: dict[str, Any]) -> str:
+    who = f"process {owner['pid']} on {owner['host']}" if owner else "another process, which has just started"
+    return f"{path.parent} is in use by {who}: wait for it or stop it. If that process is gone, delete {path}"
