@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dnuc._version import __version__
-from dnuc.errors import DnucError, StoreError
+from dnuc.errors import DnucError
 
 app = typer.Typer(
     add_completion=False,
@@ -99,24 +99,24 @@ def run(
 
 @app.command()
 def status(path: RunPath) -> None:
-    """Say how far a run is, from its files alone: works while it runs, and from any machine that sees them."""
-    content = _progress(path)
-    state = content["state"]
-    if state == "running" and content["host"] == socket.gethostname() and not _alive(content["pid"]):
-        state = "died (its process is gone); the same command goes on from where it was"
-    typer.echo(f"{content.get('job', path)}: {state}, told {_ago(time.time() - content['updated'])} ago")
+    """Say what a run holds and how its last attempt ended: works while it runs, and where its files are seen."""
+    from dnuc.store import RunStore, survey_run
+
+    store = RunStore.open(path)
+    found, attempt = survey_run(store), _last_attempt(store.path)
+    name = found.job.name if found.job is not None else store.path.name
+    stored = "complete" if found.complete else "not complete"
+    stored += ", for it was finished for a job that was changed since" if found.changed else ""
+    typer.echo(f"{name}: {stored}")
+    typer.echo(f"last attempt: {_ending(attempt)}")
     table = Table()
     table.add_column("stage")
-    for column in ("done", "of", "", "seconds", "rate", "left"):
+    for column in ("stored", "", "last attempt"):
         table.add_column(column, justify="right")
-    for stage in content["stages"]:
-        rate = stage["per_second"]
-        left = (stage["total"] - stage["done"]) / rate if rate > 0 and stage["state"] == "running" else 0
-        table.add_row(
-            stage["name"], str(stage["done"]), str(stage["total"]), stage["unit"], f"{stage['seconds']:.1f}",
-            f"{rate:.3g}/s", _ago(left) if left else "",
-        )  # fmt: skip
-    Console(width=None if sys.stdout.isatty() else 100).print(table)
+    for stage in found.stages:
+        records = [r for r in attempt.get("stages", []) if r["name"] == stage.name]
+        table.add_row(stage.name, str(stage.whole), str(stage.pieces or ""), _pace(records))
+    Console(width=None if sys.stdout.isatty() else 120).print(table)
 
 
 @app.command()
@@ -130,11 +130,33 @@ def report(path: RunPath) -> None:
     typer.echo(f"report: {page}")
 
 
-def _progress(path: Path) -> dict[str, Any]:
+def _last_attempt(path: Path) -> dict[str, Any]:
+    """What progress.json tells; nothing if no attempt came so far, or the file was left behind when the run moved."""
     try:
         return json.loads((path / "progress.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise StoreError(f"{path} has no progress.json: it is not a run directory, or nothing ran in it yet") from None
+        return {}
+
+
+def _ending(attempt: dict[str, Any]) -> str:
+    if not attempt:
+        return "none is recorded (there is no progress.json)"
+    state = attempt["state"]
+    if state == "running" and attempt["host"] == socket.gethostname() and not _alive(attempt["pid"]):
+        state = "died (its process is gone); the same command goes on from where it was"
+    message = f": {attempt['message']}" if attempt.get("message") else ""
+    return f"{state}, told {_ago(time.time() - attempt['updated'])} ago{message}"
+
+
+def _pace(records: list[dict[str, Any]]) -> str:
+    """What an attempt did in a stage; a stage of several networks has a record for each."""
+    if not records:
+        return ""
+    now = records[-1]
+    done, total, seconds = (sum(r[key] for r in records) for key in ("done", "total", "seconds"))
+    rate = now["per_second"]
+    left = f", {_ago((now['total'] - now['done']) / rate)} left" if rate > 0 and now["state"] == "running" else ""
+    return f"{done:,}/{total:,} {now['unit']} in {seconds:.1f} s, {rate:.3g}/s{left}"
 
 
 def _alive(pid: int) -> bool:

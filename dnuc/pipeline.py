@@ -24,7 +24,7 @@ from dnuc.neighbors.search import check_search
 from dnuc.neighbors.stage import LayerSearch, run_neighbors
 from dnuc.plan import plan_within
 from dnuc.report import write_report
-from dnuc.store import Results, RunStore, alone, digest, stage_group
+from dnuc.store import Results, RunStore, alone, digest, mark_finished, stage_group
 
 RESULTS = 1  # raised when the meaning of a stored result changes, so that old ones are computed anew
 
@@ -59,7 +59,7 @@ def run_job(
     store = RunStore.create(path)
     with alone(store.path):
         progress = Progress(store.path, quiet=quiet, header={"job": job.name, "dnuc": __version__})
-        state = "failed"
+        state, message = "failed", ""
         try:
             _adopt(store, job, progress)
             with connect(on, progress) as cluster:
@@ -69,15 +69,17 @@ def run_job(
             state = "stopped"
             raise
         except Exception as error:
-            progress.log(f"error: {error}" if isinstance(error, DnucError) else f"error: {error!r}")
+            message = str(error) if isinstance(error, DnucError) else repr(error)
+            progress.log(f"error: {message}")
             raise
         finally:
-            progress.end(state)
+            progress.end(state, message)
     return store.path
 
 
 def run_stages(store: RunStore, job: Job, cluster: Cluster) -> None:
     """Every stage of a job, on a cluster that is there."""
+    mark_finished(store, None)
     if not store.is_complete("samples", samples_digest(job)):
         # To look at every image may take hours: what can be refused without is refused before.
         check_disk(store, plan_within(job, cluster.memory).bytes)
@@ -96,6 +98,7 @@ def run_stages(store: RunStore, job: Job, cluster: Cluster) -> None:
     classes = manifest["classes"]
     done = run_measures(store, job, searches, classes, cluster) + run_landscapes(store, job, searches, classes, cluster)
     run_report(store, job, digest(RESULTS, __version__, done, job.title, job.report.model_dump()), cluster)
+    mark_finished(store, job)
     store.consolidate()
 
 

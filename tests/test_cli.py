@@ -181,24 +181,65 @@ def rewrite(path, **changes):
     (path / "progress.json").write_text(json.dumps(content))
 
 
+def row(out, stage):
+    """The cells of a stage in the table of `dnuc status`."""
+    [line] = [line for line in out.splitlines() if line.startswith(f"│ {stage} ")]
+    return [cell.strip() for cell in line.strip("│").split("│")]
+
+
 def test_status_of_a_finished_run(dnuc, copy):
     path, _ = copy
     rewrite(path, updated=time.time() - 3600)
     code, out, err = dnuc("status", path)
     assert (code, err) == (0, "")
-    assert out.startswith("tiny: finished, told 60 min ago\n")
-    assert re.search(r"neighbors .* 9 .* 9 .* tiles", out)
+    assert out.startswith("tiny: complete\nlast attempt: finished, told 60 min ago\n")
+    assert row(out, "samples")[1:3] == ["1 of 1 manifest", "240 of 240 samples"]
+    assert row(out, "activations")[1:3] == ["3 of 3 layers", "12 of 12 blocks"]
+    assert row(out, "neighbors")[1:3] == ["3 of 3 layers", "9 of 9 tiles"]
+    assert re.fullmatch(r"9/9 tiles in \d+\.\d s, \S+/s", row(out, "neighbors")[3])
+    assert [row(out, stage)[1] for stage in ("measures", "landscape")] == ["3 of 3 layers"] * 2
+    assert row(out, "overlaps")[1] == "1 of 1 networks"
+    assert row(out, "report")[1] == "1 of 1 page"
+
+
+def test_status_after_an_attempt_with_nothing_to_do(here, dnuc, copy):
+    path, job = copy
+    dnuc("run", job, "--out", path, "-q")
+    _, out, _ = dnuc("status", path)
+    assert re.match(r"tiny: complete\nlast attempt: finished, told \d s ago\n", out)
+    assert row(out, "neighbors")[1:] == ["3 of 3 layers", "9 of 9 tiles", ""]
+
+
+def test_a_failed_attempt_does_not_make_a_finished_run_a_failed_one(dnuc, copy):
+    path, job = copy
+    dnuc("run", job, "--out", path, "--on", "slurm")
+    _, out, _ = dnuc("status", path)
+    assert re.match(r"tiny: complete\nlast attempt: failed, told \d s ago: --on 'slurm': give a scheduler address", out)
+    assert row(out, "report")[1] == "1 of 1 page"
+
+
+def test_status_of_a_run_whose_job_was_changed(dnuc, copy, finished, tmp_path):
+    path, _ = copy
+    job = written_job(arrays_job(finished[0], landscape={"z": 3.0}), tmp_path)
+    dnuc("run", job, "--out", path, "--on", "slurm")
+    _, out, _ = dnuc("status", path)
+    assert out.startswith("tiny: not complete, for it was finished for a job that was changed since\n")
+    assert row(out, "report")[1] == "0 of 1 page"
 
 
 def test_status_of_a_run_that_works(dnuc, copy):
     path, _ = copy
+    store = RunStore.open(path)
+    for layer in ("middle", "late"):
+        store.drop(f"models/net/{layer}/neighbors")
     stage = {"name": "neighbors", "state": "running", "done": 10, "total": 30, "unit": "tiles", "resumed": 0}
     stage |= {"seconds": 5.0, "per_second": 2.0, "note": "net/late"}
     rewrite(path, state="running", host=socket.gethostname(), pid=os.getpid(), updated=time.time(), stages=[stage])
     code, out, _ = dnuc("status", path)
     assert code == 0
-    assert re.match(r"tiny: running, told \d s ago\n", out)
-    assert re.search(r"neighbors .* 10 .* 30 .* tiles .* 5.0 .* 2/s .* 10 s", out)
+    assert re.match(r"tiny: not complete\nlast attempt: running, told \d s ago\n", out)
+    assert row(out, "neighbors")[1:] == ["1 of 3 layers", "3 of 3 tiles", "10/30 tiles in 5.0 s, 2/s, 10 s left"]
+    assert row(out, "landscape")[1] == "1 of 3 layers"  # what was found with other neighbors does not count
 
 
 def test_status_of_a_run_whose_process_is_gone(dnuc, copy):
@@ -207,20 +248,28 @@ def test_status_of_a_run_whose_process_is_gone(dnuc, copy):
     gone.wait()
     rewrite(path, state="running", host=socket.gethostname(), pid=gone.pid)
     _, out, _ = dnuc("status", path)
-    assert out.startswith("tiny: died (its process is gone); the same command goes on from where it was, told ")
+    assert "attempt: died (its process is gone); the same command goes on from where it was, told " in out
 
 
 def test_status_of_a_run_on_another_machine_does_not_guess(dnuc, copy):
     path, _ = copy
     rewrite(path, state="running", host="elsewhere", pid=1)
     _, out, _ = dnuc("status", path)
-    assert out.startswith("tiny: running, told ")
+    assert "last attempt: running, told " in out
+
+
+def test_status_of_files_alone(dnuc, copy):
+    path, _ = copy
+    (path / "progress.json").unlink()
+    code, out, _ = dnuc("status", path)
+    assert code == 0
+    assert out.startswith("tiny: complete\nlast attempt: none is recorded (there is no progress.json)\n")
 
 
 def test_status_of_what_is_no_run(dnuc, tmp_path):
     code, out, err = dnuc("status", tmp_path)
     assert (code, out) == (2, "")
-    assert err == f"error: {tmp_path} has no progress.json: it is not a run directory, or nothing ran in it yet\n"
+    assert err == f"error: {tmp_path} is not a dnuc run directory (it has no zarr.json): run a job first\n"
 
 
 def test_report_draws_again(here, dnuc, copy):

@@ -105,7 +105,7 @@ class Progress:
         self._bars: Bars | None = None
         self._bar: Any = None
         self._written = 0.0
-        self._state = "running"
+        self._state, self._message = "running", ""
         self._writing = threading.Lock()  # events of tasks arrive in Dask's thread
 
     def say(self, text: str) -> None:
@@ -157,9 +157,9 @@ class Progress:
         if now - self._written > FILE_EVERY:
             self._write(stage)
 
-    def end(self, state: str) -> None:
-        """The run's last state: finished, failed or stopped."""
-        self._state = state
+    def end(self, state: str, message: str = "") -> None:
+        """The run's last state: finished, failed or stopped; and why, if it failed."""
+        self._state, self._message = state, message
         self._write(None)
 
     def _write(self, stage: Stage | None) -> None:
@@ -169,6 +169,7 @@ class Progress:
         content = {
             **self._header,
             "state": self._state,
+            "message": self._message,
             "updated": time.time(),
             "stages": self._records + ([stage.record()] if stage else []),
         }

@@ -5,5 +5,18 @@ from dnuc.store.external import open_external
 from dnuc.store.lock import alone
 from dnuc.store.results import Results
 from dnuc.store.run import RunStore, digest, stage_group
+from dnuc.store.survey import Survey, mark_finished, survey_run
 
-__all__ = ["DamagedError", "Results", "RunStore", "StoredArray", "alone", "digest", "open_external", "stage_group"]
+__all__ = [
+    "DamagedError",
+    "Results",
+    "RunStore",
+    "StoredArray",
+    "Survey",
+    "alone",
+    "digest",
+    "mark_finished",
+    "open_external",
+    "stage_group",
+    "survey_run",
+]
