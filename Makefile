@@ -1,11 +1,12 @@
 # make demo    a report from real data in a few minutes     make test    the whole test suite
 # make check-large    real-size runs (hours, tens of GB)    make clean   remove what was built here
+# make bench          dnuc beside other libraries (an hour)  make bench-gpu  the same on a GPU; options: ARGS="--quick"
 
 PYTHON ?= python3
 BIN := .venv/bin
 
 
-.PHONY: demo test lint check-large clean
+.PHONY: demo test lint check-large bench bench-dadapy-env bench-gpu clean
 .DELETE_ON_ERROR:
 
 demo: .venv/installed
@@ -22,6 +23,14 @@ lint: .venv/installed
 check-large: .venv/installed
 	$(BIN)/python -m pytest -m large --timeout=7200
 
+bench: .venv/bench-installed
+	$(BIN)/python -m tests.benchmarks $(ARGS)
+
+bench-gpu: .venv/installed
+	$(BIN)/python -m tests.benchmarks.gpu $(ARGS)
+
+bench-dadapy-env: .venv-dadapy/installed
+
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "dnuc needs Python 3.11 or newer: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv .venv
@@ -29,5 +38,17 @@ check-large: .venv/installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test]"
 	touch $@
 
+# FAISS shares the environment: it is measured with the very NumPy and torch that the tests use, and torch is large.
+# Nothing but the benchmark imports it.
+.venv/bench-installed: .venv/installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[bench]"
+	touch $@
+
+# DADApy needs NumPy 1: an environment of its own, which only one process of the benchmark uses.
+.venv-dadapy/installed: Makefile
+	$(PYTHON) -m venv .venv-dadapy
+	.venv-dadapy/bin/python -m pip install --quiet "dadapy==0.3.4" "numpy<2"
+	touch $@
+
 clean:
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-dadapy .pytest_cache .mypy_cache .ruff_cache .hypothesis
