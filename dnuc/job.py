@@ -105,7 +105,7 @@ class NeighborSearch(Section):
     """[neighbors]: how many, and how they are found. The result never depends on anything but k."""
 
     k: Annotated[int, Field(ge=2)] = 30
-    precision: Literal["auto", "float32", "float64"] = "auto"
+    precision: Literal["auto", "int8", "bfloat16", "float32", "float64"] = "auto"  # of the filter
     block: Annotated[int, Field(ge=1)] | None = None  # rows of a tile; from memory when absent
 
 

@@ -82,7 +82,7 @@ def run_stages(store: RunStore, job: Job, cluster: Cluster) -> None:
     mark_finished(store, None)
     if not store.is_complete("samples", samples_digest(job)):
         # To look at every image may take hours: what can be refused without is refused before.
-        check_disk(store, plan_within(job, cluster.memory).bytes)
+        check_disk(store, plan_within(job, cluster.capacity).bytes)
     n = run_samples(store, job, cluster)
     check_search((n, 1), job.neighbors.k, f"job {job.name!r}")
     source = open_source(job.data)

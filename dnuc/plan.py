@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dnuc.activations.runs import check_rows, outline, rows_of_block, runs_in, stored_bytes
-from dnuc.cluster import Deployment, read_deployment
+from dnuc.cluster import Capacity, Deployment, read_deployment
 from dnuc.data import Samples, Source, open_source
 from dnuc.errors import DataError
 from dnuc.job import Data, Job
@@ -14,7 +14,7 @@ from dnuc.neighbors.blocks import tile_bytes
 from dnuc.neighbors.search import check_search
 from dnuc.neighbors.stage import blocks_of
 
-ASSUMED_MEMORY = 2 * 2**30  # of a task, where a running cluster would have to be asked
+ASSUMED = Capacity(2 * 2**30)  # where a running cluster would have to be asked
 ASSUMED_IMAGE = (256, 256, 3)
 
 
@@ -61,11 +61,11 @@ class Plan:
 def plan_job(job: Job, on: str | Path | Deployment | None = None) -> Plan:
     """What `dnuc run` would do. Networks are outlined, not loaded; images are listed, not read."""
     deployment = on if isinstance(on, Deployment) else read_deployment(on)
-    return plan_within(job, deployment.task_memory() or ASSUMED_MEMORY)
+    return plan_within(job, deployment.capacity() or ASSUMED)
 
 
-def plan_within(job: Job, memory: int) -> Plan:
-    """What a run does whose tasks may use `memory` bytes.
+def plan_within(job: Job, capacity: Capacity) -> Plan:
+    """What a run does whose tasks may use so much.
 
     Raises
     ------
@@ -81,10 +81,10 @@ def plan_within(job: Job, memory: int) -> Plan:
         check_rows(network, n, job.data.max_unreadable)
         outlined = outline(network, job, image_shape, n_classes)
         features = [int(entry["features"]) for entry in outlined]
-        block[network.name] = rows_of_block(n, features, memory, job.activations)
+        block[network.name] = rows_of_block(n, features, capacity.memory, job.activations)
         for entry in outlined:
             d = int(entry["features"])
-            blocks = blocks_of(n, d, job.neighbors, memory, min(n, block[network.name]), itemsize)
+            blocks = blocks_of(n, d, job.neighbors, capacity, min(n, block[network.name]), itemsize)
             layers.append(
                 LayerPlan(
                     network.name,
@@ -94,10 +94,10 @@ def plan_within(job: Job, memory: int) -> Plan:
                     stored_bytes(n, d, block[network.name], job.activations.dtype),
                     float(n) * n * d,
                     blocks.tiles,
-                    tile_bytes(blocks.rows, d, itemsize),
+                    tile_bytes(blocks.rows, d, itemsize, job.neighbors.k),
                 )
             )
-    return Plan(n, note, tuple(layers), block, memory)
+    return Plan(n, note, tuple(layers), block, capacity.memory)
 
 
 def _samples(job: Job) -> tuple[int, tuple[int, int, int], int, str]:

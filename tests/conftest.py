@@ -19,7 +19,7 @@ from hypothesis import settings
 from PIL import Image
 
 import dnuc.pipeline as pipeline
-from dnuc.cluster import Cluster, Progress
+from dnuc.cluster import Capacity, Cluster, Progress
 from dnuc.job import parse_job
 from dnuc.store import RunStore
 
@@ -199,7 +199,7 @@ def compute_here(monkeypatch):
 
     @contextmanager
     def connect(on, progress):
-        yield Cluster(None, 2**30, progress)
+        yield Cluster(None, Capacity(2**30), progress)
 
     monkeypatch.setattr(pipeline, "connect", connect)
     monkeypatch.setattr(pipeline, "write_report", write_page)
@@ -247,4 +247,4 @@ def assert_same_results(first, second):
 
 def quiet_cluster(path, client=None, memory=2**30):
     """A Cluster that prints nothing; without a client it computes in this process."""
-    return Cluster(client, memory, Progress(path, quiet=True))
+    return Cluster(client, Capacity(memory), Progress(path, quiet=True))

@@ -70,7 +70,8 @@ def run_activations(
         for entry in layers[run.name]
     }
     waiting = [
-        _Extraction(store, job, run, layers[run.name], digests, n, shape, n_classes, cluster.memory) for run in runs
+        _Extraction(store, job, run, layers[run.name], digests, n, shape, n_classes, cluster.capacity.memory)
+        for run in runs
     ]
     waiting = [extraction for extraction in waiting if extraction.open()]
     check_disk(store, sum(extraction.bytes_to_write for extraction in waiting))

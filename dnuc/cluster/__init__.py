@@ -1,11 +1,12 @@
 """The only door to distributed: where tasks run, in a bounded window, and how far they are."""
 
 from dnuc.cluster.connect import Cluster, connect, tell
-from dnuc.cluster.deployment import Deployment, Local, Scheduler, read_deployment
+from dnuc.cluster.deployment import Capacity, Deployment, Local, Scheduler, read_deployment
 from dnuc.cluster.progress import Progress
 from dnuc.cluster.window import Task, run_tasks
 
 __all__ = [
+    "Capacity",
     "Cluster",
     "Deployment",
     "Local",

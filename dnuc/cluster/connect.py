@@ -13,7 +13,7 @@ from distributed import Client, get_worker
 from distributed.system import MEMORY_LIMIT
 
 from dnuc._version import __version__
-from dnuc.cluster.deployment import LEAST, Deployment, read_deployment, task_memory
+from dnuc.cluster.deployment import LEAST, Capacity, Deployment, read_deployment, task_memory
 from dnuc.cluster.progress import Progress
 from dnuc.cluster.window import Task, run_tasks
 from dnuc.errors import ResourceError
@@ -24,10 +24,10 @@ EVENTS = "dnuc"
 
 @dataclass(frozen=True)
 class Cluster:
-    """Workers, the memory one task may use on them, and where progress is told."""
+    """Workers, what one task may use on them, and where progress is told."""
 
     client: Client | None  # None: everything runs in this process
-    memory: int  # bytes of one task
+    capacity: Capacity
     progress: Progress
 
     def run(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, Any]]:
@@ -76,11 +76,11 @@ def connect(on: str | Path | Deployment | None, progress: Progress) -> Iterator[
     """
     deployment = on if isinstance(on, Deployment) else read_deployment(on)
     with deployment.connect() as client:
-        yield checked(client, progress)
+        yield checked(client, progress, deployment.cores)
 
 
-def checked(client: Client, progress: Progress, timeout: float = WAIT_FOR_WORKERS) -> Cluster:
-    """The cluster of a client, after seeing that its workers can do the work."""
+def checked(client: Client, progress: Progress, cores: int = 1, timeout: float = WAIT_FOR_WORKERS) -> Cluster:
+    """The cluster of a client, after seeing that its workers can do the work; each task uses `cores` threads."""
     address = client.scheduler_info(n_workers=0)["address"]
     try:
         client.wait_for_workers(1, timeout=timeout)
@@ -95,8 +95,9 @@ def checked(client: Client, progress: Progress, timeout: float = WAIT_FOR_WORKER
     _check_memory(limits)
     memory = min(task_memory(limits[address], w["nthreads"]) for address, w in workers.items())
     threads = sum(w["nthreads"] for w in workers.values())
-    progress.say(f"{len(workers)} workers, {threads} threads, {memory / 2**30:.1f} GiB a task; {client.dashboard_link}")
-    return Cluster(client, memory, progress)
+    each = f"{memory / 2**30:.1f} GiB" + (f" and {cores} cores" if cores > 1 else "")
+    progress.say(f"{len(workers)} workers, {threads} threads, {each} a task; {client.dashboard_link}")
+    return Cluster(client, Capacity(memory, threads, cores), progress)
 
 
 def _memory_limits(client: Client, workers: Mapping[str, Any]) -> dict[str, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -34,17 +35,29 @@ def task_memory(worker: int, threads: int) -> int:
     return max(0, int(USABLE * (worker - BASE) / threads))
 
 
+@dataclass(frozen=True)
+class Capacity:
+    """What a place offers to the tasks of a run."""
+
+    memory: int  # bytes one task may use
+    tasks: int = 1  # tasks that run at a time, over all workers
+    cores: int = 1  # threads one task shares its own work among
+
+
 class Deployment(BaseModel):
     """What every place has in common."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    # Dask counts one thread a task. A worker that has many cores for one task does larger tiles in the same memory.
+    cores: Annotated[int, Field(ge=1)] = 1
+
     def connect(self) -> AbstractContextManager[Client]:
         """A client of the place's Dask cluster, closed (with the cluster, if it was started here) afterwards."""
         raise TypeError(f"{type(self).__name__} does not say how to connect")
 
-    def task_memory(self) -> int | None:
-        """Bytes one task may use, if known before connecting."""
+    def capacity(self) -> Capacity | None:
+        """What tasks may use, if known before connecting."""
         return None
 
 
@@ -52,7 +65,7 @@ class Local(Deployment):
     """Worker processes on this machine, reachable from this machine only."""
 
     kind: Literal["local"] = "local"
-    workers: Annotated[int, Field(ge=1)] | None = None  # processes; one a core, as far as memory goes, when absent
+    workers: Annotated[int, Field(ge=1)] | None = None  # processes; as many as cores and memory allow when absent
     threads: Annotated[int, Field(ge=1)] = 1  # tasks a worker runs at once
     memory: str = "auto"  # of one worker; "auto": its share of the machine's
     dashboard: str = "127.0.0.1:0"  # port 0: any free one
@@ -69,7 +82,7 @@ class Local(Deployment):
     def processes(self) -> int:
         """Number of worker processes."""
         each = LEAST if self.memory == "auto" else parse_bytes(self.memory)
-        return self.workers or max(1, min(CPU_COUNT // self.threads, MEMORY_LIMIT // each))
+        return self.workers or max(1, min(CPU_COUNT // (self.threads * self.cores), MEMORY_LIMIT // each))
 
     def worker_memory(self) -> int:
         """Bytes of one worker."""
@@ -77,8 +90,9 @@ class Local(Deployment):
             return parse_bytes(self.memory)
         return MEMORY_LIMIT // self.processes()
 
-    def task_memory(self) -> int:
-        return task_memory(self.worker_memory(), self.threads)
+    def capacity(self) -> Capacity:
+        memory = task_memory(self.worker_memory(), self.threads)
+        return Capacity(memory, self.processes() * self.threads, self.cores)
 
     @contextmanager
     def connect(self) -> Iterator[Client]:

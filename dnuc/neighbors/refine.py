@@ -1,18 +1,19 @@
 """Exact distances of candidate pairs, and the merging of candidates into sorted lists.
 
-Squared differences are summed in one fixed order: in strips of 1024 features, aligned to the vector's start; within a
-strip feature f goes to lane f mod 64, each lane in increasing f; then the lanes in order, then the strips in order. So
+Squared differences are summed in one fixed order: in strips of 512 features, aligned to the vector's start; within a
+strip feature f goes to lane f mod 16, each lane in increasing f; then the lanes in pairs, then the strips in order. So
 the result does not depend on how the features were cut into chunks (chunks are whole strips), nor on the machine:
-without fast-math there is no reordering and no fused multiply-add.
+nothing is reordered, and no multiplication is fused with an addition.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, uint64
+from numba import njit
 
-STRIP = 1024  # features; short enough that two blocks' strips stay in cache while all pairs pass over them
-LANES = 64
+from dnuc.neighbors.simd import LANES, squared_differences
+
+STRIP = 512  # features; short enough that the strips of some thousand rows stay in cache while all pairs pass over them
 
 
 @njit(cache=True, nogil=True)
@@ -20,46 +21,41 @@ def add_squared_differences(left, right, rows, cols, total):
     """Add the squared differences of some features of the pairs (rows[p], cols[p]) to their totals.
 
     left (R, F), right (C, F): the same F features of two blocks, from a multiple of STRIP on, F a multiple of STRIP
-    except at the end of the vector; rows, cols (P,): the pairs; total (P,) float64: changed in place.
+    except at the end of the vector; both C-contiguous. rows, cols (P,): the pairs; total (P,) float64: changed in
+    place.
     """
-    lanes = np.empty(LANES)
     features = left.shape[1]
+    x, y = np.zeros(LANES, left.dtype), np.zeros(LANES, right.dtype)
     for first in range(0, features, STRIP):
-        last = min(first + STRIP, features)
+        width = min(STRIP, features - first)
+        steps = width // LANES
+        rest = width - steps * LANES
         for p in range(len(rows)):
-            total[p] += _strip_sum(left[rows[p]], right[cols[p]], lanes, first, last)
+            a = rows[p] * features + first
+            b = cols[p] * features + first
+            if rest == 0:
+                total[p] += squared_differences(left, right, a, b, steps)
+                continue
+            # the last strip: what is left over fills up with zeros to one more step
+            for f in range(rest):
+                x[f] = left[rows[p], first + steps * LANES + f]
+                y[f] = right[cols[p], first + steps * LANES + f]
+            total[p] += squared_differences(left, right, a, b, steps) + squared_differences(x, y, 0, 0, 1)
 
 
 @njit(cache=True, nogil=True)
-def _strip_sum(x, y, lanes, first, last):
-    """Sum of (x - y)^2 over features first .. last - 1."""
-    lanes[:] = 0.0
-    whole = first + (last - first) // LANES * LANES
-    # unsigned counters spare a test for negative indices, which would keep the loop from being vectorized
-    for f in range(uint64(first), uint64(whole), uint64(LANES)):
-        for lane in range(uint64(LANES)):
-            d = np.float64(x[f + lane]) - np.float64(y[f + lane])
-            lanes[lane] += d * d
-    for lane in range(last - whole):
-        d = np.float64(x[whole + lane]) - np.float64(y[whole + lane])
-        lanes[lane] += d * d
-    total = 0.0
-    for lane in range(LANES):
-        total += lanes[lane]
-    return total
-
-
-@njit(cache=True, nogil=True)
-def merge_candidates(index, distance, rows, candidates, distances):
+def merge_candidates(index, distance, rows, candidates, distances, first=0, last=2**62):
     """Merge candidates into each row's sorted list of k, in place, under the total order (distance, index).
 
     index (R, k) int64 and distance (R, k) float64 hold the best so far (-1 and infinity where there is none yet);
-    rows, candidates, distances (P,) are added. A candidate that is already listed is not listed twice, so merging is
-    idempotent, and the result does not depend on the order of merging.
+    rows, candidates, distances (P,) are added, those for rows first .. last - 1. A candidate that is already listed is
+    not listed twice, so merging is idempotent, and the result does not depend on the order of merging.
     """
     k = index.shape[1]
     for p in range(len(rows)):
         r = rows[p]
+        if r < first or r >= last:
+            continue
         d = distances[p]
         c = candidates[p]
         if d > distance[r, k - 1] or (d == distance[r, k - 1] and c >= index[r, k - 1] >= 0):

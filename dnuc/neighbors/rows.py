@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,18 @@ def working_type(dtype: np.dtype) -> type[np.float32] | type[np.float64]:
     return np.float32 if np.result_type(dtype, np.float32) == np.float32 else np.float64
 
 
+class Piece:
+    """Some rows of an array, in memory, that answer to the positions they have in the whole."""
+
+    def __init__(self, values: np.ndarray, first: int) -> None:
+        self._values, self._first = values, first
+        self.shape = values.shape
+
+    def __getitem__(self, key: tuple[slice, slice]) -> np.ndarray:
+        rows, features = key
+        return self._values[rows.start - self._first : rows.stop - self._first, features]
+
+
 @dataclass(frozen=True)
 class Rows:
     """Rows start .. stop of anything that is indexed like a 2-D array (NumPy, Zarr, Dask, a stored array)."""
@@ -26,6 +38,7 @@ class Rows:
     start: int
     stop: int
     label: str = "x"  # how error messages call the source
+    stored: StoredArray | None = None  # where a resident block comes from
 
     @property
     def count(self) -> int:
@@ -43,20 +56,30 @@ class Rows:
         if hasattr(part, "compute"):  # a Dask array given without a client
             part = part.compute(scheduler="threads")
         values = np.asarray(part)
-        values = np.ascontiguousarray(values, dtype=working_type(values.dtype))
-        self._check(values, features)
-        return values
+        return np.ascontiguousarray(values, dtype=working_type(values.dtype))
 
-    def _check(self, values: np.ndarray, features: slice) -> None:
-        with np.errstate(over="ignore", invalid="ignore"):
-            quick = np.isfinite(values.sum(dtype=np.float64))
-        if quick or np.isfinite(values).all():
+    def resident(self) -> Rows:
+        """The same rows with all their values in memory."""
+        return replace(self, source=Piece(self.read(slice(None)), self.start), stored=self._stored)
+
+    @property
+    def _stored(self) -> StoredArray | None:
+        return self.source if isinstance(self.source, StoredArray) else self.stored
+
+    def check(self, values: np.ndarray, features: slice) -> None:
+        """Refuse values that are not finite.
+
+        Raises
+        ------
+        DataError
+            Which samples they are; a DamagedError where they come from the store, which holds none.
+        """
+        if np.isfinite(values).all():
             return
         bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
-        if isinstance(self.source, StoredArray):
+        if (stored := self._stored) is not None:
             place = (self.start + int(bad[0]), features.start)
-            source = self.source  # what is not finite is never stored
-            raise DamagedError(source.run, source.group, source.name, place, "values are missing: a file is lost")
+            raise DamagedError(stored.run, stored.group, stored.name, place, "values are missing: a file is lost")
         rows = ", ".join(str(self.start + int(r)) for r in bad[:10])
         raise DataError(
             f"{self.label}: NaN or infinite values in {len(bad)} samples (positions {rows}"
@@ -65,7 +88,32 @@ class Rows:
         )
 
 
-def read_ahead(blocks: tuple[Rows, ...], chunks: Iterable[slice]) -> Iterator[tuple[slice, list[np.ndarray]]]:
+@dataclass(frozen=True)
+class Picked:
+    """Some of the rows of a block, by their position in it."""
+
+    rows: Rows
+    positions: np.ndarray  # (R,)
+
+    @property
+    def count(self) -> int:
+        """Number of rows."""
+        return len(self.positions)
+
+    @property
+    def features(self) -> int:
+        """D."""
+        return self.rows.features
+
+    def read(self, features: slice) -> np.ndarray:
+        """The rows' values of some features."""
+        return self.rows.read(features)[self.positions]
+
+    def check(self, values: np.ndarray, features: slice) -> None:
+        """The whole block was checked before any of its rows were picked."""
+
+
+def read_ahead(blocks: Sequence[Rows | Picked], chunks: Iterable[slice]) -> Iterator[tuple[slice, list[np.ndarray]]]:
     """For each feature chunk the values of every block, the next chunk being read while this one is used."""
     with ThreadPoolExecutor(max_workers=1) as reader:
         pending = None

@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 from dask.array import Array as DaskArray
+from dask.system import CPU_COUNT
 from dask.utils import parse_bytes
 from distributed import Client
 
@@ -20,11 +21,11 @@ from dnuc.neighbors.blocks import Blocks, choose_rows
 from dnuc.neighbors.ledger import Ledger, MemoryLedger
 from dnuc.neighbors.lists import Neighbors
 from dnuc.neighbors.refine import merge_candidates
-from dnuc.neighbors.rows import Rows, working_type
-from dnuc.neighbors.tile import FLOAT32, FLOAT64, Found, Tier, TileResult, tile
+from dnuc.neighbors.rows import Piece, Rows, working_type
+from dnuc.neighbors.tiers import choose_tier
+from dnuc.neighbors.tile import Found, TileResult, tile
 
-TIERS: dict[str, Tier] = {"auto": FLOAT32, "float32": FLOAT32, "float64": FLOAT64}
-Precision = Literal["auto", "float32", "float64"]
+Precision = Literal["auto", "int8", "bfloat16", "float32", "float64"]
 DEFAULT_MEMORY = 2 * 2**30
 
 
@@ -40,11 +41,12 @@ class Search:
         *,
         precision: Precision = "auto",
         device: str = "cpu",
+        threads: int = 1,
         label: str = "x",
     ) -> None:
         """`sources` has one entry a block (a piece of the array, or its future), or one entry for the whole array."""
         self.k, self.blocks, self.ledger, self.label = k, blocks, ledger, label
-        self._sources, self._settings = sources, (k, TIERS[precision], device)
+        self._sources, self._settings = sources, (k, precision, device, threads)
         self._radius = np.full(blocks.n, np.inf)
         done = ledger.tiles >= 0
         if done.any():
@@ -99,26 +101,16 @@ class Search:
 
 def _tile_task(
     left: Any, span_left: slice, whole_left: bool, right: Any, span_right: slice, whole_right: bool,
-    radius_left: np.ndarray, radius_right: np.ndarray, k: int, tier: Tier, device: str, label: str,
+    radius_left: np.ndarray, radius_right: np.ndarray,
+    k: int, precision: Precision, device: str, threads: int, label: str,
 ) -> TileResult:  # fmt: skip
     """One tile on a worker. A source is the whole array, or the block's own piece of it."""
     rows = [
-        Rows(source if whole else _Piece(source, span), span.start, span.stop, label)
+        Rows(source if whole else Piece(source, span.start), span.start, span.stop, label)
         for source, span, whole in ((left, span_left, whole_left), (right, span_right, whole_right))
     ]
-    return tile(rows[0], rows[1], radius_left, radius_right, k, tier, device)
-
-
-class _Piece:
-    """Some rows of an array that answer to the positions they have in the whole."""
-
-    def __init__(self, values: np.ndarray, span: slice) -> None:
-        self._values, self._first = values, span.start
-        self.shape = values.shape
-
-    def __getitem__(self, key: tuple[slice, slice]) -> np.ndarray:
-        rows, features = key
-        return self._values[rows.start - self._first : rows.stop - self._first, features]
+    tier = choose_tier(precision, rows[0].count * rows[1].count, rows[0].features, device)
+    return tile(rows[0], rows[1], radius_left, radius_right, k, tier, threads)
 
 
 AnySearch = TypeVar("AnySearch", bound=Search)
@@ -184,13 +176,16 @@ def nearest_neighbors(
     check_search(x.shape, k)
     if x.dtype.kind not in "fiub":
         raise DnucError(f"x has type {x.dtype}; it must be real numbers")
-    if precision not in TIERS:
-        raise DnucError(f"precision = {precision!r}: must be one of {', '.join(map(repr, TIERS))}")
+    choose_tier(precision, 0, 0, device or "cpu")
     n, features = x.shape
     itemsize = np.dtype(working_type(x.dtype)).itemsize
-    blocks = Blocks(n, choose_rows(n, features, _memory(memory_limit), itemsize=itemsize))
+    tasks = 1 if client is None else sum(client.nthreads().values())
+    blocks = Blocks(n, choose_rows(n, features, _memory(memory_limit), itemsize=itemsize, k=k, tasks=tasks))
     ledger = MemoryLedger(blocks, k)
-    search = Search(_sources(x, blocks, client), k, blocks, ledger, precision=precision, device=device or "cpu")
+    threads = 1 if client is not None else CPU_COUNT
+    search = Search(
+        _sources(x, blocks, client), k, blocks, ledger, precision=precision, device=device or "cpu", threads=threads
+    )
     for _ in run_searches([search], client):
         pass
     return Neighbors(ledger.index, ledger.distance, search.redone)

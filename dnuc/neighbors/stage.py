@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from dnuc.cluster import Cluster
+from dnuc.cluster import Capacity, Cluster
 from dnuc.errors import ResourceError
 from dnuc.job import NeighborSearch
 from dnuc.neighbors.blocks import Blocks, choose_rows, tile_bytes
@@ -29,11 +29,12 @@ def run_neighbors(store: RunStore, wanted: list[LayerSearch], settings: Neighbor
     waiting = [w for w in wanted if not store.is_complete(_group(w), w.digest)]
     if not waiting:
         return
-    plans = [(w, _blocks(store, w, settings, cluster.memory)) for w in waiting]
+    plans = [(w, _blocks(store, w, settings, cluster)) for w in waiting]
     total = sum(blocks.tiles for _, blocks in plans)
     with cluster.progress.stage("neighbors", total, "tiles") as stage:
         last = time.monotonic()
-        for search, _, _ in run_searches(_searches(store, plans, settings, stage.resume), cluster.client):
+        searches = _searches(store, plans, settings, cluster.capacity.cores, stage.resume)
+        for search, _, _ in run_searches(searches, cluster.client):
             now = time.monotonic()
             search.count(now - last)
             last = now
@@ -43,13 +44,17 @@ def run_neighbors(store: RunStore, wanted: list[LayerSearch], settings: Neighbor
 class _StoredSearch(Search):
     """The search of one stored layer, marked complete with its last tile."""
 
-    def __init__(self, store: RunStore, wanted: LayerSearch, blocks: Blocks, settings: NeighborSearch) -> None:
+    def __init__(
+        self, store: RunStore, wanted: LayerSearch, blocks: Blocks, settings: NeighborSearch, threads: int
+    ) -> None:
         self._store, self._group = store, _group(wanted)
         source = store.array(stage_group(wanted.model, wanted.layer, "activations"), "activation")
         store.begin(self._group, wanted.digest)
         ledger = StoredLedger(store, self._group, blocks, settings.k)
         label = f"{wanted.model}/{wanted.layer}"
-        super().__init__([source], settings.k, blocks, ledger, precision=settings.precision, label=label)
+        super().__init__(
+            [source], settings.k, blocks, ledger, precision=settings.precision, threads=threads, label=label
+        )
         self._unmerged, self._seconds = len(self.left), 0.0
 
     def count(self, seconds: float) -> None:
@@ -69,11 +74,12 @@ def _searches(
     store: RunStore,
     plans: list[tuple[LayerSearch, Blocks]],
     settings: NeighborSearch,
+    threads: int,
     resume: Callable[[int], None],
 ) -> Iterator[_StoredSearch]:
     """Each layer's search, made when its turn comes; a layer whose tiles are all merged is finished at once."""
     for wanted, blocks in plans:
-        search = _StoredSearch(store, wanted, blocks, settings)
+        search = _StoredSearch(store, wanted, blocks, settings, threads)
         resume(blocks.tiles - len(search.left))
         if search.left:
             yield search
@@ -85,7 +91,7 @@ def _group(wanted: LayerSearch) -> str:
     return stage_group(wanted.model, wanted.layer, "neighbors")
 
 
-def _blocks(store: RunStore, wanted: LayerSearch, settings: NeighborSearch, memory: int) -> Blocks:
+def _blocks(store: RunStore, wanted: LayerSearch, settings: NeighborSearch, cluster: Cluster) -> Blocks:
     """The blocks of an interrupted search if they may still be used, so that it goes on; else those of a new one."""
     source = store.array(stage_group(wanted.model, wanted.layer, "activations"), "activation")
     check_search(source.shape, settings.k, f"{wanted.model}/{wanted.layer}")
@@ -93,26 +99,30 @@ def _blocks(store: RunStore, wanted: LayerSearch, settings: NeighborSearch, memo
     group, itemsize = _group(wanted), source.dtype.itemsize
     stored = store.has(group, "neighbor_index") and store.attributes(group).get("digest") == wanted.digest
     rows = store.array(group, "neighbor_index").chunks[0] if stored else 0
-    if stored and settings.block is None and tile_bytes(rows, features, itemsize) <= memory:
+    fits = tile_bytes(rows, features, itemsize, settings.k) <= cluster.capacity.memory
+    if stored and settings.block is None and fits:
         return Blocks(n, rows)
-    blocks = blocks_of(n, features, settings, memory, _multiple(source), itemsize)
+    blocks = blocks_of(n, features, settings, cluster.capacity, _multiple(source), itemsize)
     if stored and blocks.rows != rows:
         store.drop(group)
     return blocks
 
 
-def blocks_of(n: int, features: int, settings: NeighborSearch, memory: int, multiple: int, itemsize: int) -> Blocks:
+def blocks_of(
+    n: int, features: int, settings: NeighborSearch, capacity: Capacity, multiple: int, itemsize: int
+) -> Blocks:
     """The blocks of a search that begins: as the job says, or as many rows as memory allows.
 
     Raises
     ------
     ResourceError
-        If a tile needs more than `memory` bytes.
+        If a tile needs more memory than a task may use.
     """
+    memory = capacity.memory
     if settings.block is None:
-        return Blocks(n, choose_rows(n, features, memory, multiple, itemsize))
+        return Blocks(n, choose_rows(n, features, memory, multiple, itemsize, settings.k, capacity.tasks))
     rows = min(n, -(-settings.block // multiple) * multiple)
-    needed = tile_bytes(rows, features, itemsize)
+    needed = tile_bytes(rows, features, itemsize, settings.k)
     if needed > memory:
         raise ResourceError(
             f"neighbors.block = {settings.block}: a tile of {rows} x {rows} samples with {features} features needs "

@@ -1,54 +1,53 @@
 """One tile: the exact neighbors that two row blocks find in each other.
 
-The tile accumulates products of shifted rows over feature chunks (output-stationary), discards every pair that a
-rigorous error bound excludes, and computes the distances of what is left by direct differences in float64. The
-filter decides only how much work is left to do, never what comes out.
+The filter multiplies rounded rows, and a rigorous error bound tells which pairs cannot be neighbors. What is left is
+computed by direct differences in float64. So the filter decides only how much work is left to do, never what comes out.
 
-**The bound.** Both blocks are shifted by one vector c, which changes no distance. Let x' be a shifted row rounded to
-the working precision with unit roundoff u, m = |x'| its norm, G the computed product of two rows.
+**The bound.** Both blocks are shifted by one vector and, for 8 bits, rotated by one orthogonal matrix, neither of which
+changes a distance. Let x be such a row, x^ what stands for it after rounding, m = |x^|, and e_x >= |x - x^| its
+residual, which is *measured* while rounding (see `rounding`). Let G be the computed product of x^ and y^.
 
-1. Rounding the input moves a row by at most u' m, u' = u (1 + 2^-10), so with e = u' (m_x + m_y) the distance d of
-   the rows and d' of the rounded rows differ by at most e.
-2. A product over n features has |G - x'.y'| <= gamma_n m_x m_y with gamma_n = n u / (1 - n u), in whatever order it
-   is summed (Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., Sec. 3.1, and Cauchy-Schwarz). Here n is
-   the panel length, for panels are accumulated in float64; the float64 sums add at most (D + 16) 2^-51 relative, which
-   also pays for evaluating the test and for the rounding of the exact distance.
-3. A product that underflows is wrong by at most the smallest normal number, D times.
+1. The triangle inequality: | |x - y| - |x^ - y^| | <= e_x + e_y.
+2. The product: |G - x^.y^| <= gamma m_x m_y (Cauchy-Schwarz; gamma as `Tier.gamma` says: sums of n values in a
+   precision u have gamma_n = n u / (1 - n u), Higham 2002, Sec. 3.1; a product returned in a narrower type is rounded
+   once more; a sum over chunks adds one u a chunk; products of 8-bit integers are exact).
+3. What is evaluated in float64 is off by at most epsilon (m_x^2 + m_y^2), epsilon = (D + 16) 2^-51, which also pays for
+   the rounding of the exact distance; a product that underflows by at most the smallest normal number, D times (eta).
 
-Hence d >= sqrt(max(0, m_x^2 + m_y^2 - 2 G - s)) - e with s = 2 gamma m_x m_y + epsilon (m_x^2 + m_y^2) + eta, and a
-pair is discarded only if this exceeds the radius within which its row still looks for neighbors.
+Hence, with s = 2 gamma m_x m_y + epsilon (m_x^2 + m_y^2) + eta and t = m_x^2 + m_y^2 - 2 G,
+
+    sqrt(max(0, t - s)) - e_x - e_y  <=  |x - y|  <=  sqrt(max(0, t + s)) + e_x + e_y.
+
+**The certificate.** Of each row's candidates those are refined first whose lower bound is within the k-th smallest
+estimate; then those within the k-th smallest *exact* distance found. What remains is farther for certain. Rows whose
+list overflows, because the bound is too coarse for them, are redone in the next finer tier, and counted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
-import torch
-from numba import njit
 
 from dnuc.errors import DataError
-from dnuc.neighbors.blocks import CHUNK, PAIRS_AT_ONCE, PANEL, ROWS_AT_ONCE, panels
+from dnuc.neighbors.blocks import CHUNK, PAIRS_AT_ONCE, list_capacity, panels
+from dnuc.neighbors.candidates import (
+    Side,
+    count_near,
+    first_radii,
+    guess_radii,
+    make_side,
+    select,
+    take_near,
+)
+from dnuc.neighbors.crew import Crew, crew
+from dnuc.neighbors.locks import RowLocks
+from dnuc.neighbors.products import Products, TierOverflowError
 from dnuc.neighbors.refine import add_squared_differences, merge_candidates
-from dnuc.neighbors.rows import Rows, read_ahead
+from dnuc.neighbors.rows import Picked, Rows, read_ahead
+from dnuc.neighbors.tiers import FLOAT32, FLOAT64, Tier, finer
 
-LARGEST_NORM_SQ = 2.0**1021  # squared distances are at most 4 times this
-
-
-@dataclass(frozen=True)
-class Tier:
-    """A working precision of the filter."""
-
-    name: str
-    dtype: torch.dtype
-    roundoff: float  # u
-    smallest: float  # smallest normal number
-
-
-FLOAT32 = Tier("float32", torch.float32, 2.0**-24, 2.0**-126)
-FLOAT64 = Tier("float64", torch.float64, 2.0**-53, 2.0**-1022)
+ORDER = 2048  # rows and columns of the squares in which pairs are refined: their strips stay in the cache
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ class Found:
 
 @dataclass(frozen=True)
 class TileResult:
-    """What a tile found for the rows of both its blocks, and how many rows a higher tier had to redo."""
+    """What a tile found for the rows of both its blocks, and how many rows a finer tier had to redo."""
 
     left: Found
     right: Found
@@ -76,7 +75,7 @@ def tile(
     radius_right: np.ndarray,
     k: int,
     tier: Tier = FLOAT32,
-    device: str = "cpu",
+    threads: int = 1,
 ) -> TileResult:
     """The candidates among the k nearest that blocks `left` and `right` find in each other.
 
@@ -88,8 +87,10 @@ def tile(
         Each row's distance of its k-th best neighbor so far (infinity if it has fewer): farther pairs are useless.
     k : int
         Neighbors wanted.
-    tier, device : Tier, str
-        Where and how precisely the filter multiplies; the result does not depend on it.
+    tier : Tier
+        How precisely the filter multiplies; the result does not depend on it.
+    threads : int
+        Threads of this process that share the work.
 
     Raises
     ------
@@ -97,225 +98,223 @@ def tile(
         NaN or infinite values, or values whose squared distances overflow float64.
     """
     same = left.start == right.start
-    product, norm_left, norm_right = _products(left, right, tier, device)
-    if _overflow(product, norm_left, norm_right):
-        if tier is FLOAT64:
-            raise DataError(f"{left.label}: values so large that squared distances overflow float64; rescale the layer")
-        again = tile(left, right, radius_left, radius_right, k, FLOAT64, device)
-        return replace(again, redone=left.count + (0 if same else right.count))
-    bound = _Bound(tier, min(PANEL, left.features), left.features)
-    if same:
-        np.fill_diagonal(product, -np.inf)  # no sample is its own neighbor
-    radius_left = _shrink(radius_left, product, norm_left, norm_right, k, bound)
-    radius_right = radius_left if same else _shrink(radius_right, product.T, norm_right, norm_left, k, bound)
-    best_left = _Best(left.count, k)
-    best_right = best_left if same else _Best(right.count, k)
-    for rows, cols in _selected(product, norm_left, norm_right, radius_left, radius_right, bound, same):
-        distance = exact_distances(left, right, rows, cols)
-        near = distance <= radius_left[rows]
-        best_left.add(rows[near], cols[near] + right.start, distance[near])
-        near = distance <= radius_right[cols]
-        best_right.add(cols[near], rows[near] + left.start, distance[near])
-    return TileResult(best_left.found(), _Best(0, k).found() if same else best_right.found())
+    if left.features <= CHUNK:  # read once, filtered and refined from memory
+        left = left.resident()
+        right = left if same else right.resident()
+    elif same:
+        right = left
+    with crew(threads) as workers:
+        work = _Tile((left, right), (radius_left, radius_left if same else radius_right), k, workers)
+        work.run(tier)
+    nothing = _Best(0, k, left.start)
+    return TileResult(work.best[0].found(), (nothing if same else work.best[1]).found(), work.redone)
 
 
 class _Best:
-    """The k best candidates of each row of a block so far: no more than these travel to the merge."""
+    """The k best of the candidates of each row of a block: no more than these travel to the merge."""
 
-    def __init__(self, rows: int, k: int) -> None:
+    def __init__(self, rows: int, k: int, partner_start: int) -> None:
         self._index = np.full((rows, k), -1, dtype=np.int64)
         self._distance = np.full((rows, k), np.inf)
+        self._start = partner_start
 
-    def add(self, rows: np.ndarray, index: np.ndarray, distance: np.ndarray) -> None:
-        merge_candidates(self._index, self._distance, rows, index, distance)
+    def add(self, rows: np.ndarray, cols: np.ndarray, distance: np.ndarray, workers: Crew) -> None:
+        index = cols + self._start
+        workers.share(
+            lambda first, last: merge_candidates(self._index, self._distance, rows, index, distance, first, last),
+            len(self._index),
+        )
+
+    @property
+    def radius(self) -> np.ndarray:
+        """(R,) distance of the k-th; infinity where there are fewer."""
+        return self._distance[:, -1]
 
     def found(self) -> Found:
         row, rank = np.nonzero(self._index >= 0)
         return Found(row, self._index[row, rank], self._distance[row, rank])
 
 
-def _products(left: Rows, right: Rows, tier: Tier, device: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Products (R, C) of the shifted rows, and their squared norms in float64, streamed over the features."""
-    several = left.features > PANEL
-    product = torch.zeros(left.count, right.count, dtype=torch.float64 if several else tier.dtype, device=device)
-    norms = [np.zeros(left.count), np.zeros(right.count)]
-    same = left.start == right.start
-    blocks = (left,) if same else (left, right)
-    with _full_precision(), torch.autocast(product.device.type, enabled=False):
-        for _, values in read_ahead(blocks, panels(0, left.features, CHUNK)):
-            _accumulate(product, norms, _shifted(values, tier, device))
-    return product.cpu().numpy(), norms[0], norms[0] if same else norms[1]
-
-
-@contextmanager
-def _full_precision() -> Iterator[None]:
-    """A process may allow TF32 or bfloat16 in products of float32: the bound would not hold."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
-
-
-def _shifted(values: list[np.ndarray], tier: Tier, device: str) -> list[torch.Tensor]:
-    """The blocks minus one vector, subtracted in the wider of their type and the tier's, and rounded to the tier's."""
-    wide = np.result_type(values[0], np.float64 if tier is FLOAT64 else np.float32)
-    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is seen in the products
-        center = np.mean([v.mean(axis=0, dtype=np.float64) for v in values], axis=0).astype(wide)
-        return [torch.from_numpy(np.subtract(v, center, dtype=wide)).to(device, tier.dtype) for v in values]
-
-
-def _accumulate(product: torch.Tensor, norms: list[np.ndarray], shifted: list[torch.Tensor]) -> None:
-    """Add the products and the squared norms over some features to those over the features before."""
-    for norm, rows in zip(norms, shifted, strict=False):
-        for part in panels(0, rows.shape[0], ROWS_AT_ONCE):
-            norm[part] += torch.linalg.vector_norm(rows[part], dim=1, dtype=torch.float64).square().cpu().numpy()
-    for panel in panels(0, shifted[0].shape[1], PANEL):
-        left, right = shifted[0][:, panel], shifted[-1][:, panel].T
-        if product.dtype == left.dtype:
-            product.addmm_(left, right)
-        else:
-            product.add_(left @ right)
-
-
-def _overflow(product: np.ndarray, *norms_sq: np.ndarray) -> bool:
-    """Whether a product or a squared distance is too large for its type."""
-    largest = max(norm_sq.max() for norm_sq in norms_sq)
-    return not (np.isfinite(product.min()) and np.isfinite(product.max()) and largest < LARGEST_NORM_SQ)
-
-
 @dataclass(frozen=True)
-class _Bound:
-    """The constants of the error bound (see the module's text)."""
+class _Hunt:
+    """Rows of one block (0: left, 1: right) with the candidates that they found in the other."""
 
-    tier: Tier
-    length: int  # features summed in the working precision
-    features: int  # D
-
-    @property
-    def rounding(self) -> float:  # u'
-        return self.tier.roundoff * (1 + 2.0**-10)
-
-    @property
-    def gamma(self) -> float:
-        n_u = self.length * self.tier.roundoff
-        return n_u / (1 - n_u)
-
-    @property
-    def epsilon(self) -> float:
-        return (self.features + 16) * 2.0**-51
-
-    @property
-    def eta(self) -> float:
-        return 4 * self.features * self.tier.smallest
+    block: int
+    positions: np.ndarray | None  # of the rows in their block; None: all of them
+    side: Side
+    other: Side
+    constants: tuple[float, float, float]
 
 
-def _shrink(
-    radius: np.ndarray, product: np.ndarray, norm: np.ndarray, other: np.ndarray, k: int, bound: _Bound
-) -> np.ndarray:
-    """The radii; where fewer than k neighbors are known, the k-th smallest upper bound of a distance in the tile."""
-    unknown = np.flatnonzero(np.isinf(radius))
-    if len(unknown) == 0 or k >= product.shape[1]:
-        return radius
-    radius = radius.copy()
-    root, root_other = np.sqrt(norm), np.sqrt(other)
-    for part in panels(0, len(unknown), ROWS_AT_ONCE):
-        r = unknown[part]
-        upper = norm[r, None] + other[None, :]
-        upper *= 1 + bound.epsilon
-        upper += 2 * bound.gamma * np.multiply.outer(root[r], root_other)
-        upper -= 2.0 * product[r].astype(np.float64)
-        upper += bound.eta
-        np.sqrt(upper, out=upper)
-        upper += bound.rounding * (root[r, None] + root_other[None, :])
-        radius[r] = np.partition(upper, k - 1, axis=1)[:, k - 1] * (1 + 2.0**-50)
-    return radius
+class _Tile:
+    """The state of one tile: radii and best neighbors of the rows of both blocks."""
+
+    def __init__(self, blocks: tuple[Rows, Rows], radii: tuple[np.ndarray, np.ndarray], k: int, workers: Crew) -> None:
+        self.blocks, self.k, self.workers = blocks, k, workers
+        self.same = blocks[0] is blocks[1]
+        self.radii = [np.minimum(r, np.inf) for r in radii]
+        first = _Best(blocks[0].count, k, blocks[1].start)
+        self.best = [first, first if self.same else _Best(blocks[1].count, k, blocks[0].start)]
+        self.redone = 0
+
+    def run(self, tier: Tier) -> None:
+        """Filter and refine all rows, then those that overflowed in ever finer tiers."""
+        try:
+            hunts = self._both(tier)
+        except TierOverflowError:
+            if tier is FLOAT64:
+                self._too_large()
+            self.redone += self.blocks[0].count + (0 if self.same else self.blocks[1].count)
+            tier = FLOAT64
+            hunts = self._both_or_refuse()
+        self._refine(hunts)
+        for hunt in hunts:
+            rows = np.flatnonzero(hunt.side.overflow)
+            self.redone += len(rows)
+            self._redo(hunt.block, rows, tier)
+
+    def _redo(self, block: int, rows: np.ndarray, tier: Tier) -> None:
+        """Rows of one block whose lists overflowed in `tier`."""
+        for better in finer(tier):
+            if len(rows) == 0:
+                return
+            try:
+                hunt = self._one(block, rows, better)
+            except TierOverflowError:
+                continue
+            self._refine([hunt])
+            rows = rows[hunt.side.overflow]
+        # so many tied distances that no list could hold them: lists as long as the block, for a few rows at a time
+        columns = self.blocks[1 - block].count
+        for part in panels(0, len(rows), max(1, PAIRS_AT_ONCE // columns)):
+            self._refine([self._one(block, rows[part], FLOAT64, capacity=columns)])
+
+    def _both(self, tier: Tier) -> list[_Hunt]:
+        """Filter the whole tile for the rows of both blocks."""
+        products = Products(*self.blocks, tier, self.workers)
+        constants = products.bound.constants
+        capacity = list_capacity(self.k, max(products.shape))
+        left = self._side(products.left, self._radius(0), capacity, products)
+        right = left if self.same else self._side(products.right, self._radius(1), capacity, products)
+        own = np.arange(products.shape[0]) if self.same else np.full(products.shape[0], -1)
+        locks = RowLocks(products.pieces, self.same)
+
+        def work(piece: tuple[slice, slice]) -> None:
+            rows, cols = piece
+            part = products.piece(rows, cols)
+            with locks.hold(piece):
+                first_radii(part, left, right, rows.start, cols.start, own, self.k, constants)
+                scratch = np.empty(capacity)
+                select(part, left, right, rows.start, cols.start, own, True, self.k, constants, scratch)
+
+        self.workers.each(work, products.pieces)
+        hunts = [_Hunt(0, None, left, right, constants)]
+        return hunts if self.same else [*hunts, _Hunt(1, None, right, left, constants)]
+
+    def _both_or_refuse(self) -> list[_Hunt]:
+        try:
+            return self._both(FLOAT64)
+        except TierOverflowError:
+            self._too_large()
+            raise
+
+    def _too_large(self) -> None:
+        raise DataError(
+            f"{self.blocks[0].label}: values so large that squared distances overflow float64; rescale the layer"
+        )
+
+    def _one(self, block: int, rows: np.ndarray, tier: Tier, capacity: int | None = None) -> _Hunt:
+        """Filter some rows of one block against all of the other."""
+        seeking, sought = self.blocks[block], self.blocks[1 - block]
+        products = Products(Picked(seeking, rows), sought, tier, self.workers)
+        constants = products.bound.constants
+        capacity = capacity or list_capacity(self.k, sought.count)
+        side = self._side(products.left, self._radius(block)[rows], capacity, products)
+        other = self._side(products.right, np.zeros(sought.count), 1, products)
+        own = rows if self.same else np.full(len(rows), -1)
+        locks = RowLocks(products.pieces, False)
+
+        def work(piece: tuple[slice, slice]) -> None:
+            r, c = piece
+            part = products.piece(r, c)
+            with locks.hold(piece):
+                first_radii(part, side, other, r.start, c.start, own, self.k, constants)
+                select(part, side, other, r.start, c.start, own, False, self.k, constants, np.empty(capacity))
+
+        self.workers.each(work, products.pieces)
+        return _Hunt(block, rows, side, other, constants)
+
+    def _radius(self, block: int) -> np.ndarray:
+        """(R,) beyond which a neighbor is useless: what was known before the tile, or what the tile found since."""
+        return np.minimum(self.radii[block], self.best[block].radius)
+
+    def _side(self, stand, radius: np.ndarray, capacity: int, products: Products) -> Side:
+        return make_side(stand.scale, stand.norm_sq, stand.residual, radius, capacity, products.bound)
+
+    def _refine(self, hunts: list[_Hunt]) -> None:
+        """Exact distances of all candidates that can matter, in two rounds: see the module's text."""
+        for certain in (False, True):
+            left, right = [], []
+            for hunt in hunts:
+                rows, cols = self._take(hunt, certain)
+                left.append(cols if hunt.block else rows)
+                right.append(rows if hunt.block else cols)
+            rows, cols = _each_once(np.concatenate(left), np.concatenate(right), self.blocks[1].count, self.same)
+            distance = self._distances(rows, cols)
+            self._add(0, rows, cols, distance)
+            self._add(1, cols, rows, distance)
+
+    def _take(self, hunt: _Hunt, certain: bool) -> tuple[np.ndarray, np.ndarray]:
+        """The candidates to refine: those within a good guess of the k-th distance, or within what it is."""
+        limit = self._radius(hunt.block)
+        if hunt.positions is not None:
+            limit = limit[hunt.positions]
+        n = len(limit)
+        side, other, constants = hunt.side, hunt.other, hunt.constants
+        if not certain:
+            guess = np.empty(n)
+            self.workers.share(lambda first, last: guess_radii(side, self.k, guess, first, last), n)
+            limit = np.minimum(limit, guess)
+        counts = np.zeros(n, np.int64)
+        self.workers.share(lambda first, last: count_near(side, other, limit, constants, counts, first, last), n)
+        places = np.cumsum(counts) - counts
+        rows, cols = np.empty(counts.sum(), np.int64), np.empty(counts.sum(), np.int64)
+        self.workers.share(
+            lambda first, last: take_near(side, other, limit, constants, places, rows, cols, first, last), n
+        )
+        return rows if hunt.positions is None else hunt.positions[rows], cols
+
+    def _distances(self, rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
+        """Euclidean distances (P,) of the pairs (rows[p] of left, cols[p] of right), float64 direct sums."""
+        total = np.zeros(len(rows))
+        blocks = self.blocks[:1] if self.same else self.blocks
+        if len(rows) == 0:
+            return total
+        for _, values in read_ahead(blocks, panels(0, self.blocks[0].features, CHUNK)):
+
+            def add(first: int, last: int, values: list[np.ndarray] = values) -> None:
+                part = slice(first, last)
+                add_squared_differences(values[0], values[-1], rows[part], cols[part], total[part])
+
+            self.workers.share(add, len(rows))
+        return np.sqrt(total)
+
+    def _add(self, block: int, rows: np.ndarray, cols: np.ndarray, distance: np.ndarray) -> None:
+        near = distance <= self.radii[block][rows]
+        self.best[block].add(rows[near], cols[near], distance[near], self.workers)
 
 
-def _selected(
-    product: np.ndarray,
-    norm_left: np.ndarray,
-    norm_right: np.ndarray,
-    radius_left: np.ndarray,
-    radius_right: np.ndarray,
-    bound: _Bound,
-    same: bool,
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The pairs that the bound cannot discard, for the sake of either row, sorted by row, a batch at a time."""
-    left = _thresholds(norm_left, radius_left, bound)
-    right = _thresholds(norm_right, radius_right, bound)
-    counts = np.zeros(len(norm_left), dtype=np.int64)
-    _count_pairs(product, *left, *right, same, counts)
-    for part in _batches(counts):
-        rows = np.empty(counts[part].sum(), dtype=np.int64)
-        cols = np.empty_like(rows)
-        _list_pairs(product, *left, *right, same, part.start, part.stop, rows, cols)
-        yield rows, cols
+def _each_once(rows: np.ndarray, cols: np.ndarray, width: int, same: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Each pair once, in squares of ORDER rows and columns, so that what is refined together lies together.
 
-
-def _batches(counts: np.ndarray) -> Iterator[slice]:
-    """Consecutive rows with at most PAIRS_AT_ONCE pairs together (a single row may have more)."""
-    ends = np.cumsum(counts)
-    start = 0
-    while start < len(counts):
-        before = ends[start] - counts[start]
-        stop = max(start + 1, int(np.searchsorted(ends, before + PAIRS_AT_ONCE, side="right")))
-        if ends[stop - 1] > before:
-            yield slice(start, stop)
-        start = stop
-
-
-def _thresholds(norm: np.ndarray, radius: np.ndarray, bound: _Bound) -> tuple[np.ndarray, ...]:
-    """The test d_lower <= radius of row x and column y as q_y - 2 G - a_x m_y <= t_x.
-
-    From (1 - eps)(m_x^2 + m_y^2) - 2 G - 2 gamma m_x m_y - eta <= (p_x + u' m_y)^2 with p_x = radius + u' m_x.
+    Both rows of a pair may have asked for it. In a tile of one block with itself (a, b) and (b, a) are one pair.
     """
-    root = np.sqrt(norm)
-    u = bound.rounding
-    reach = np.where(np.isinf(radius), 0.0, radius) + u * root
-    slope = 2 * bound.gamma * root + 2 * u * reach
-    limit = reach**2 * (1 + bound.epsilon) - norm * (1 - bound.epsilon) + bound.eta
-    limit[np.isinf(radius)] = np.inf
-    weight = norm * (1 - bound.epsilon - u**2)
-    return root, slope, limit, weight
-
-
-@njit(cache=True, nogil=True)
-def _wanted(g, a, b, root_l, slope_l, limit_l, weight_l, root_r, slope_r, limit_r, weight_r):
-    for_left = weight_r[b] - g - slope_l[a] * root_r[b] <= limit_l[a]
-    for_right = weight_l[a] - g - slope_r[b] * root_l[a] <= limit_r[b]
-    return for_left | for_right
-
-
-@njit(cache=True, nogil=True)
-def _count_pairs(product, root_l, slope_l, limit_l, weight_l, root_r, slope_r, limit_r, weight_r, same, counts):
-    for a in range(product.shape[0]):
-        count = 0
-        for b in range(a + 1 if same else 0, product.shape[1]):
-            g = 2.0 * np.float64(product[a, b])
-            count += _wanted(g, a, b, root_l, slope_l, limit_l, weight_l, root_r, slope_r, limit_r, weight_r)
-        counts[a] = count
-
-
-@njit(cache=True, nogil=True)
-def _list_pairs(
-    product, root_l, slope_l, limit_l, weight_l, root_r, slope_r, limit_r, weight_r, same, first, last, rows, cols
-):
-    place = 0
-    for a in range(first, last):
-        for b in range(a + 1 if same else 0, product.shape[1]):
-            g = 2.0 * np.float64(product[a, b])
-            if _wanted(g, a, b, root_l, slope_l, limit_l, weight_l, root_r, slope_r, limit_r, weight_r):
-                rows[place] = a
-                cols[place] = b
-                place += 1
-
-
-def exact_distances(left: Rows, right: Rows, rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
-    """Euclidean distances (P,) of the pairs (rows[p] of left, cols[p] of right), float64 direct sums."""
-    total = np.zeros(len(rows))
-    blocks = (left,) if left.start == right.start else (left, right)
-    for _, values in read_ahead(blocks, panels(0, left.features, CHUNK)):
-        add_squared_differences(values[0], values[-1], rows, cols, total)
-    return np.sqrt(total)
+    if same:
+        rows, cols = np.minimum(rows, cols), np.maximum(rows, cols)
+    squares = -(-width // ORDER)
+    key = ((rows // ORDER) * squares + cols // ORDER) * ORDER**2 + (rows % ORDER) * ORDER + cols % ORDER
+    key.sort()
+    if len(key):
+        key = key[np.concatenate([[True], key[1:] != key[:-1]])]
+    square, within = np.divmod(key, ORDER**2)
+    return square // squares * ORDER + within // ORDER, square % squares * ORDER + within % ORDER

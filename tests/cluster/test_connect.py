@@ -43,7 +43,7 @@ def test_events_from_workers(tmp_path, client):
 def test_a_checked_cluster_knows_what_a_task_may_use(client, tmp_path, capfd):
     cluster = checked(client, Progress(tmp_path))
     assert isinstance(cluster, Cluster)
-    assert cluster.memory == 2**29  # half of what the libraries leave of 2 GiB
+    assert cluster.capacity.memory == 2**29  # half of what the libraries leave of 2 GiB
     assert "2 workers, 2 threads, 0.5 GiB a task" in capfd.readouterr().err
 
 
@@ -81,13 +81,13 @@ def test_workers_too_small_for_the_libraries_are_refused():
 def test_workers_without_a_limit_share_their_machine(monkeypatch):
     with local_cluster(memory=0) as cluster, Client(cluster, set_as_default=False) as client:
         client.wait_for_workers(2, timeout=60)
-        assert checked(client, Progress(quiet=True)).memory == task_memory(MEMORY_LIMIT // 2, threads=1)
+        assert checked(client, Progress(quiet=True)).capacity.memory == task_memory(MEMORY_LIMIT // 2, threads=1)
 
 
 @pytest.mark.cluster
 def test_this_machine_gives_the_workers_that_were_asked_for(tmp_path):
     with connect(Local(workers=1, threads=2, memory="5GiB"), Progress(tmp_path, quiet=True)) as cluster:
-        assert cluster.memory == 2**30
+        assert cluster.capacity.memory == 2**30
         [address] = cluster.client.scheduler_info(n_workers=-1)["workers"]
         assert address.startswith("tcp://127.0.0.1:")  # not reachable from elsewhere
         assert cluster.client.dashboard_link.startswith("http://127.0.0.1:")

@@ -23,7 +23,7 @@ def test_nothing_means_this_machine():
     assert isinstance(here, Local)
     assert 1 <= here.processes() <= CPU_COUNT
     assert here.worker_memory() == MEMORY_LIMIT // here.processes()
-    assert here.task_memory() == task_memory(here.worker_memory(), threads=1)
+    assert here.capacity().memory == task_memory(here.worker_memory(), threads=1)
 
 
 @pytest.mark.parametrize(
@@ -49,14 +49,14 @@ def test_an_address_is_a_scheduler(address):
 def test_a_scheduler_file(tmp_path):
     path = written(tmp_path / "scheduler.json", json.dumps({"address": "tcp://10.0.0.1:8786"}))
     assert read_deployment(path) == Scheduler(file=path)
-    assert read_deployment(str(path)).task_memory() is None  # known only once connected
+    assert read_deployment(str(path)).capacity() is None  # known only once connected
 
 
 def test_a_file_for_this_machine(tmp_path):
     text = 'kind = "local"\nworkers = 3\nthreads = 2\nmemory = "6GiB"\ndashboard = ":0"\n'
     found = read_deployment(written(tmp_path / "big.toml", text))
     assert found == Local(workers=3, threads=2, memory="6GiB", dashboard=":0")
-    assert (found.processes(), found.worker_memory(), found.task_memory()) == (3, 6 * 2**30, 5 * 2**28)
+    assert (found.processes(), found.worker_memory(), found.capacity().memory) == (3, 6 * 2**30, 5 * 2**28)
 
 
 def test_a_file_for_a_scheduler(tmp_path):
