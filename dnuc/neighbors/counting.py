@@ -1,0 +1,158 @@
+"""How many samples lie within a radius of each sample: the same tiles and the same bound, another reduction.
+
+Nearly all pairs are decided by the bound alone. Only those whose bounds enclose the radius need an exact distance.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit, uint64
+
+from dnuc.neighbors.candidates import COLUMNS, UNKNOWN
+from dnuc.neighbors.crew import Crew, crew
+from dnuc.neighbors.filtering import Hunt, TileFilter
+from dnuc.neighbors.rows import Rows
+from dnuc.neighbors.tiers import FLOAT32, Tier
+
+ROUND_DOWN = 1 - 2.0**-50
+
+
+@dataclass(frozen=True)
+class Ball:
+    """What a block's rows count: samples nearer than radius (R,), and those at just the radius before (R,).
+
+    At just the radius only samples whose position is below `before` count. With the distance and the position of a
+    neighbor that is its rank in the total order (distance, index), less one.
+    """
+
+    radius: np.ndarray
+    before: np.ndarray
+
+
+@dataclass(frozen=True)
+class TileCounts:
+    """Samples of the other block that each row counts, (R,) and (C,), and how many rows a finer tier had to redo."""
+
+    left: np.ndarray
+    right: np.ndarray
+    redone: int = 0
+
+
+def count_tile(
+    left: Rows, right: Rows, ball_left: Ball, ball_right: Ball, tier: Tier = FLOAT32, threads: int = 1
+) -> TileCounts:
+    """What the rows of two blocks count in each other; of a diagonal tile, in itself (`right` is empty then)."""
+    with crew(threads) as workers:
+        work = _Counts(left, right, (ball_left, ball_right), workers)
+        work.run(tier)
+    nothing = np.zeros(0, np.int64)
+    return TileCounts(work.counts[0], nothing if work.same else work.counts[1], work.redone)
+
+
+class _Counts(TileFilter):
+    def __init__(self, left: Rows, right: Rows, balls: tuple[Ball, Ball], workers: Crew) -> None:
+        super().__init__(left, right, workers)
+        self._balls = balls
+        first = np.zeros(left.count, np.int64)
+        self.counts = [first, first if self.same else np.zeros(right.count, np.int64)]
+
+    def radius(self, block: int) -> np.ndarray:
+        return self._balls[block].radius
+
+    def capacity(self, columns: int) -> int:
+        return min(columns, 256 + columns // 64)
+
+    def scan(
+        self, products: np.ndarray, rows: Hunt, cols: Hunt | None, first: tuple[int, int], own: np.ndarray
+    ) -> None:
+        others = rows.within if cols is None else cols.within
+        count_pairs(products, rows.side, rows.other, rows.within, others, *first, own, cols is not None, rows.constants)
+
+    def refine(self, hunts: list[Hunt]) -> None:
+        for hunt in hunts:
+            ball, counts = self._balls[hunt.block], self.counts[hunt.block]
+            places = np.arange(len(hunt.within)) if hunt.positions is None else hunt.positions
+            done = ~hunt.side.overflow
+            counts[places[done]] += hunt.within[done]
+            rows, cols = self.take(hunt, ball.radius[places])
+            keep = ~np.isin(rows, places[~done])
+            rows, cols = rows[keep], cols[keep]
+            distance = self.distances(*((cols, rows) if hunt.block else (rows, cols)))
+            sample = cols + self.blocks[1 - hunt.block].start
+            tied = (distance == ball.radius[rows]) & (sample < ball.before[rows])
+            inside = (distance < ball.radius[rows]) | tied
+            counts += np.bincount(rows[inside], minlength=len(counts))
+
+
+@njit(cache=True, nogil=True)
+def count_pairs(product, left, right, within_left, within_right, first_row, first_col, own, both, constants):
+    """Count the pairs of a piece that are within the radius for certain; list those of which the bound cannot tell.
+
+    The arguments are those of `candidates.select`. With r = radius_x - residual_x, the upper bound is below the
+    radius if residual_y <= r and n_x + n_y - q + slack < (r - residual_y)^2, where q = 2 scale_x scale_y g.
+    """
+    gamma2, epsilon, eta = constants
+    rows, cols = product.shape
+    sure, unsure = np.zeros(COLUMNS, np.uint8), np.zeros(COLUMNS, np.uint8)
+    for start in range(0, cols, COLUMNS):
+        width = min(COLUMNS, cols - start)
+        first = first_col + start
+        span = slice(first, first + width)
+        scale, root, weight, residual = right.scale[span], right.root[span], right.weight[span], right.residual[span]
+        outer, outer_slope = right.limit[span], right.slope[span]
+        upper_weight = right.norm_sq[span] * (1 + epsilon) - residual**2
+        reach_y = (np.minimum(right.radius[span], UNKNOWN) - residual) * ROUND_DOWN
+        inner_y = reach_y**2 - eta - right.norm_sq[span] * (1 + epsilon)
+        columns_within = within_right[first : first + width] if both else within_right[:0]
+        for a in range(rows):
+            x = first_row + a
+            line = product[a, start : start + width]
+            twice, spread = 2 * left.scale[x], gamma2 * left.root[x]
+            e, w, limit, slope = left.residual[x], left.weight[x], left.limit[x], left.slope[x]
+            u = left.norm_sq[x] * (1 + epsilon) - e * e
+            reach = (min(left.radius[x], UNKNOWN) - e) * ROUND_DOWN
+            inner = reach * reach - eta - left.norm_sq[x] * (1 + epsilon)
+            begin = min(width, max(0, own[x] + 1 - first)) if both else 0
+            sure[:] = 0
+            unsure[:] = 0
+            for b in range(uint64(begin), uint64(width)):
+                q = twice * (scale[b] * line[b])
+                c = spread * root[b]
+                out = weight[b] - (q + c) <= limit + slope * residual[b]
+                ins = (upper_weight[b] - (q - c) < inner - 2 * reach * residual[b]) & (residual[b] <= reach)
+                sure[b] = ins
+                unsure[b] = out > ins
+            if both:
+                for b in range(uint64(begin), uint64(width)):
+                    q = twice * (scale[b] * line[b])
+                    c = spread * root[b]
+                    out = w - (q + c) <= outer[b] + outer_slope[b] * e
+                    ins = (u - (q - c) < inner_y[b] - 2 * reach_y[b] * e) & (e <= reach_y[b])
+                    columns_within[b] += ins
+                    unsure[b] += 2 * (out > ins)
+            elif first <= own[x] < first + width:
+                sure[own[x] - first] = 0
+                unsure[own[x] - first] = 0
+            total = 0
+            for b in range(uint64(width)):
+                total += sure[b]
+            within_left[x] += total
+            for b in range(begin, width):
+                if unsure[b] & 1:
+                    _list(left, x, first + b)
+                if unsure[b] & 2:
+                    _list(right, first + b, x)
+
+
+@njit(cache=True, nogil=True)
+def _list(side, row, partner):
+    """Add a candidate to a row's list; a full one overflows."""
+    n = side.filled[row]
+    if n == side.candidate.shape[1]:
+        side.overflow[row] = True
+        return
+    side.candidate[row, n] = partner
+    side.estimate[row, n] = -np.inf  # the bound said that it may be within
+    side.filled[row] = n + 1

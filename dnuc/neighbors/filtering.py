@@ -1,0 +1,190 @@
+"""The filter of a tile: rounded rows are multiplied, and a rigorous error bound tells which pairs may matter.
+
+The filter decides only how much work is left to do, never what comes out.
+
+**The bound.** Both blocks are shifted by one vector and, for 8 bits, rotated by one orthogonal matrix, neither of which
+changes a distance. Let x be such a row, x^ what stands for it after rounding, m = |x^|, and e_x >= |x - x^| its
+residual, which is *measured* while rounding (see `rounding`). Let G be the computed product of x^ and y^.
+
+1. The triangle inequality: | |x - y| - |x^ - y^| | <= e_x + e_y.
+2. The product: |G - x^.y^| <= gamma m_x m_y (Cauchy-Schwarz; gamma as `Tier.gamma` says: sums of n values in a
+   precision u have gamma_n = n u / (1 - n u), Higham 2002, Sec. 3.1; a product returned in a narrower type is rounded
+   once more; a sum over chunks adds one u a chunk; products of 8-bit integers are exact).
+3. What is evaluated in float64 is off by at most epsilon (m_x^2 + m_y^2), epsilon = (D + 16) 2^-51, which also pays for
+   the rounding of the exact distance; a product that underflows by at most the smallest normal number, D times (eta).
+
+Hence, with s = 2 gamma m_x m_y + epsilon (m_x^2 + m_y^2) + eta and t = m_x^2 + m_y^2 - 2 G,
+
+    sqrt(max(0, t - s)) - e_x - e_y  <=  |x - y|  <=  sqrt(max(0, t + s)) + e_x + e_y.
+
+Rows whose list of candidates overflows, because the bound is too coarse for them, are redone in the next finer tier,
+and counted.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import numpy as np
+
+from dnuc.errors import DataError
+from dnuc.neighbors.blocks import CHUNK, PAIRS_AT_ONCE, panels
+from dnuc.neighbors.candidates import Side, count_near, make_side, take_near
+from dnuc.neighbors.crew import Crew
+from dnuc.neighbors.locks import RowLocks
+from dnuc.neighbors.products import Products, TierOverflowError
+from dnuc.neighbors.refine import add_squared_differences
+from dnuc.neighbors.rows import Picked, Rows, read_ahead
+from dnuc.neighbors.tiers import FLOAT64, Tier, finer
+
+
+@dataclass(frozen=True)
+class Hunt:
+    """Rows of one block (0: left, 1: right) with the candidates that they found in the other."""
+
+    block: int
+    positions: np.ndarray | None  # of the rows in their block; None: all of them
+    side: Side
+    other: Side
+    within: np.ndarray  # (R,) pairs that the bound alone places within the radius, for those who count them
+    constants: tuple[float, float, float]
+
+
+class TileFilter(ABC):
+    """The pairs of one tile whose exact distances a reduction needs; the reduction says what happens with them."""
+
+    def __init__(self, left: Rows, right: Rows, workers: Crew) -> None:
+        same = left.start == right.start
+        if left.features <= CHUNK:  # read once, filtered and refined from memory
+            left = left.resident()
+            right = left if same else right.resident()
+        self.blocks = (left, left if same else right)
+        self.same, self.workers, self.redone = same, workers, 0
+
+    @abstractmethod
+    def radius(self, block: int) -> np.ndarray:
+        """(R,) beyond which the rows of a block need no distances."""
+
+    @abstractmethod
+    def capacity(self, columns: int) -> int:
+        """Places in each row's list of candidates."""
+
+    @abstractmethod
+    def scan(
+        self, products: np.ndarray, rows: Hunt, cols: Hunt | None, first: tuple[int, int], own: np.ndarray
+    ) -> None:
+        """Add a piece's candidates to the lists: of its rows, and of its columns unless these seek nothing."""
+
+    @abstractmethod
+    def refine(self, hunts: list[Hunt]) -> None:
+        """Compute the distances of the candidates, as far as they can matter, and reduce them."""
+
+    def run(self, tier: Tier) -> None:
+        """Filter and refine all rows, then those that overflowed in ever finer tiers."""
+        try:
+            hunts = self._filter(tier)
+        except TierOverflowError:
+            if tier is FLOAT64:
+                raise self._too_large() from None
+            self.redone += self.blocks[0].count + (0 if self.same else self.blocks[1].count)
+            self._run_in_float64()
+            return
+        self._finish(hunts, tier)
+
+    def _run_in_float64(self) -> None:
+        try:
+            hunts = self._filter(FLOAT64)
+        except TierOverflowError:
+            raise self._too_large() from None
+        self._finish(hunts, FLOAT64)
+
+    def _finish(self, hunts: list[Hunt], tier: Tier) -> None:
+        self.refine(hunts)
+        for hunt in hunts:
+            rows = np.flatnonzero(hunt.side.overflow)
+            self.redone += len(rows)
+            self._redo(hunt.block, rows, tier)
+
+    def _redo(self, block: int, rows: np.ndarray, tier: Tier) -> None:
+        """Rows of one block whose lists overflowed in `tier`."""
+        for better in finer(tier):
+            if len(rows) == 0:
+                return
+            try:
+                [hunt] = self._filter(better, block, rows)
+            except TierOverflowError:
+                continue
+            self.refine([hunt])
+            rows = rows[hunt.side.overflow]
+        # so many tied distances that no list could hold them: lists as long as the block, for a few rows at a time
+        columns = self.blocks[1 - block].count
+        for part in panels(0, len(rows), max(1, PAIRS_AT_ONCE // columns)):
+            self.refine(self._filter(FLOAT64, block, rows[part], columns))
+
+    def _filter(
+        self, tier: Tier, block: int = 0, picked: np.ndarray | None = None, capacity: int | None = None
+    ) -> list[Hunt]:
+        """The candidates of all rows of both blocks; or of the picked rows of one block alone."""
+        sought = self.blocks[1 - block]
+        seeking = self.blocks[block] if picked is None else Picked(self.blocks[block], picked)
+        products = Products(seeking, sought, tier, self.workers)
+        places = capacity or self.capacity(max(products.shape))
+        constants = products.bound.constants
+
+        def side(number: int, positions: np.ndarray | None, radius: np.ndarray, places: int) -> Side:
+            stand = products.right if number else products.left
+            wanted = radius if positions is None else radius[positions]
+            return make_side(stand.scale, stand.norm_sq, stand.residual, wanted, places, products.bound)
+
+        left = side(0, picked, self.radius(block), places)
+        if products.same:
+            right = left
+        elif picked is None:
+            right = side(1, None, self.radius(1), places)
+        else:
+            right = side(1, None, np.zeros(sought.count), 1)
+        rows = Hunt(block, picked, left, right, np.zeros(len(left.filled), np.int64), constants)
+        cols = rows if products.same else Hunt(1, None, right, left, np.zeros(len(right.filled), np.int64), constants)
+        n = len(left.filled)
+        own = np.full(n, -1) if not self.same else np.arange(n) if picked is None else picked
+        locks = RowLocks(products.pieces, products.same)
+
+        def work(piece: tuple[slice, slice]) -> None:
+            part = products.piece(*piece)
+            with locks.hold(piece):
+                self.scan(part, rows, None if picked is not None else cols, (piece[0].start, piece[1].start), own)
+
+        self.workers.each(work, products.pieces)
+        return [rows] if products.same or picked is not None else [rows, cols]
+
+    def _too_large(self) -> DataError:
+        label = self.blocks[0].label
+        return DataError(f"{label}: values so large that squared distances overflow float64; rescale the layer")
+
+    def take(self, hunt: Hunt, limit: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Move the candidates that may be within limit (R,) out of their lists: rows and columns of the tile, (P,)."""
+        side, other, constants, n = hunt.side, hunt.other, hunt.constants, len(limit)
+        counts = np.zeros(n, np.int64)
+        self.workers.share(lambda first, last: count_near(side, other, limit, constants, counts, first, last), n)
+        places = np.cumsum(counts) - counts
+        rows, cols = np.empty(counts.sum(), np.int64), np.empty(counts.sum(), np.int64)
+        self.workers.share(
+            lambda first, last: take_near(side, other, limit, constants, places, rows, cols, first, last), n
+        )
+        return rows if hunt.positions is None else hunt.positions[rows], cols
+
+    def distances(self, rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
+        """Euclidean distances (P,) of the pairs (rows[p] of left, cols[p] of right), float64 direct sums."""
+        total = np.zeros(len(rows))
+        blocks = self.blocks[:1] if self.same else self.blocks
+        if len(rows) == 0:
+            return total
+        for _, values in read_ahead(blocks, panels(0, self.blocks[0].features, CHUNK)):
+
+            def add(first: int, last: int, values: list[np.ndarray] = values) -> None:
+                part = slice(first, last)
+                add_squared_differences(values[0], values[-1], rows[part], cols[part], total[part])
+
+            self.workers.share(add, len(rows))
+        return np.sqrt(total)
