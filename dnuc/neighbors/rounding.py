@@ -16,7 +16,7 @@ from functools import cache
 
 import numpy as np
 import torch
-from numba import njit
+from numba import njit, uint64
 
 from dnuc.neighbors.crew import Crew
 from dnuc.neighbors.tiers import BFLOAT16, FLOAT64, INT8, INT8_LEVELS, Tier
@@ -95,64 +95,97 @@ def _span(width: int) -> int:
     return GROUP << ((width // GROUP).bit_length() - 1)
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST)
-def _transform(row, first, span):
-    """Hadamard transform of row[first : first + span] over strides of at least GROUP; grows by sqrt(span / GROUP)."""
-    stride = GROUP
-    while stride < span:
-        for start in range(first, first + span, 2 * stride):
-            for f in range(start, start + stride):
-                a, b = row[f], row[f + stride]
-                row[f], row[f + stride] = a + b, a - b
-        stride *= 2
-
-
-@njit(cache=True, nogil=True, fastmath=_FAST)
+@njit(cache=True, nogil=True)
 def _to_int8(x, center, signs, span, values, scale, norm_sq, residual, first, last):
     """Rows first .. last - 1 as integers of at most INT8_LEVELS.
 
     Errors: the subtraction and the conversion to float32 lose u of each value; each stage of a transform u of the norm;
-    the products with `growth` and with 1 / step u each: at most (2 stages + 6) u of the norm in all. The squares of
+    the products with `growth` and with 1 / step u each: at most (4 stages + 8) u of the norm in all. The squares of
     the integers' errors are summed in float32, off by at most W u relative.
     """
-    u = 2.0**-24
     features, width = x.shape[1], values.shape[1]
     twice = span < width  # the features beyond the first transform take part in a second one that overlaps it
     growth = np.sqrt(span / GROUP)
-    lost = (4 * np.log2(span / GROUP) + 8) * u
+    lost = (4 * np.log2(span / GROUP) + 8) * 2.0**-24
     row = np.zeros(width, np.float32)
     for r in range(first, last):
-        for f in range(features):
-            row[f] = np.float32(x[r, f] - center[f]) * signs[f]
+        _shift(x[r], center, signs, row[:features])
         row[features:] = 0
-        _transform(row, 0, span)
+        _transform(row[:span])
         if twice:
-            for f in range(span, width):
-                row[f] *= np.float32(growth)
-            _transform(row, width - span, span)
-            for f in range(width - span):
-                row[f] *= np.float32(growth)
-        largest = np.float32(0)
-        for f in range(width):
-            largest = max(largest, abs(row[f]))
+            row[span:] *= np.float32(growth)
+            _transform(row[width - span :])
+            row[: width - span] *= np.float32(growth)
+        largest = _largest(row)
         inverse = np.float32(INT8_LEVELS) / max(largest, np.float32(2.0**-100))
-        squares, errors, total = np.float32(0), np.float32(0), np.int32(0)
-        for f in range(width):
-            t = row[f] * inverse
-            q = np.rint(t)
-            squares += t * t
-            errors += (t - q) * (t - q)
-            values[r, f] = np.int8(q)
-            total += np.int32(q) * np.int32(q)
+        squares, errors = _to_whole(row, inverse)
         step = 1 / (np.float64(inverse) * (growth * growth if twice else growth))
-        inexact = 1 + width * 2 * u
+        inexact = 1 + width * 2.0**-23
         scale[r] = step
-        norm_sq[r] = step * step * total
+        norm_sq[r] = step * step * _store(row, values[r])
         # the last term: numbers below the smallest normal one are rounded to multiples of 2^-149
         residual[r] = inexact * step * (np.sqrt(np.float64(errors)) + lost * np.sqrt(np.float64(squares)))
         residual[r] += np.sqrt(np.float64(width)) * 2.0**-126
         if not largest < np.float32(np.inf):
             residual[r] = np.inf
+
+
+# Each of these is one loop over a row that stays in the cache: short loops of one kind are what vectorizes.
+
+
+@njit(cache=True, nogil=True, fastmath=_FAST)
+def _shift(x, center, signs, row):
+    for f in range(uint64(len(x))):
+        row[f] = np.float32(x[f] - center[f]) * signs[f]
+
+
+@njit(cache=True, nogil=True, fastmath=_FAST)
+def _transform(row):
+    """Hadamard transform over strides of at least GROUP; grows by sqrt(len(row) / GROUP)."""
+    stride = GROUP
+    while stride < len(row):
+        for start in range(uint64(0), uint64(len(row)), uint64(2 * stride)):
+            low, high = row[start : start + stride], row[start + stride : start + 2 * stride]
+            for f in range(uint64(stride)):
+                a, b = low[f], high[f]
+                low[f] = a + b
+                high[f] = a - b
+        stride *= 2
+
+
+@njit(cache=True, nogil=True, fastmath={"nnan", "nsz"})
+def _largest(row):
+    """The largest magnitude; what it is for a row with NaN does not matter, for its squares show it."""
+    largest = np.float32(0)
+    for f in range(uint64(len(row))):
+        magnitude = abs(row[f])
+        largest = magnitude if magnitude > largest else largest
+    return largest
+
+
+@njit(cache=True, nogil=True, fastmath=_FAST)
+def _to_whole(row, inverse):
+    """Replace row * inverse by whole numbers; the sums of its squares and of the squared differences."""
+    squares, errors = np.float32(0), np.float32(0)
+    for f in range(uint64(len(row))):
+        exact = row[f] * inverse
+        whole = np.rint(exact)
+        lost = exact - whole
+        squares += exact * exact
+        errors += lost * lost
+        row[f] = whole
+    return squares, errors
+
+
+@njit(cache=True, nogil=True)
+def _store(row, values):
+    """Write whole numbers as int8; the sum of their squares, exact for up to 133,000 of them."""
+    total = np.int32(0)
+    for f in range(uint64(len(row))):
+        whole = np.int32(row[f])
+        values[f] = np.int8(whole)
+        total += whole * whole
+    return total
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST)

@@ -14,7 +14,7 @@ from dnuc.neighbors.blocks import list_capacity
 from dnuc.neighbors.candidates import first_radii, guess_radii, select
 from dnuc.neighbors.crew import Crew, crew
 from dnuc.neighbors.filtering import Hunt, TileFilter
-from dnuc.neighbors.refine import merge_candidates
+from dnuc.neighbors.refine import group_by_row, merge_grouped
 from dnuc.neighbors.rows import Rows
 from dnuc.neighbors.tiers import FLOAT32, Tier
 
@@ -85,8 +85,9 @@ class _Best:
 
     def add(self, rows: np.ndarray, cols: np.ndarray, distance: np.ndarray, workers: Crew) -> None:
         index = cols + self._start
+        order, starts = group_by_row(rows, len(self._index))
         workers.share(
-            lambda first, last: merge_candidates(self._index, self._distance, rows, index, distance, first, last),
+            lambda first, last: merge_grouped(self._index, self._distance, order, starts, index, distance, first, last),
             len(self._index),
         )
 
