@@ -24,16 +24,17 @@ and counted.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from dnuc.errors import DataError
 from dnuc.neighbors.blocks import CHUNK, PAIRS_AT_ONCE, panels
-from dnuc.neighbors.candidates import Side, count_near, make_side, take_near
+from dnuc.neighbors.candidates import Bound, Side, count_near, make_side, take_near
 from dnuc.neighbors.crew import Crew
 from dnuc.neighbors.locks import RowLocks
-from dnuc.neighbors.products import Products, TierOverflowError
+from dnuc.neighbors.products import Products, Stand, TierOverflowError
 from dnuc.neighbors.refine import add_squared_differences
 from dnuc.neighbors.rows import Picked, Rows, read_ahead
 from dnuc.neighbors.tiers import FLOAT64, Tier, finer
@@ -83,7 +84,7 @@ class TileFilter(ABC):
     def run(self, tier: Tier) -> None:
         """Filter and refine all rows, then those that overflowed in ever finer tiers."""
         try:
-            hunts = self._filter(tier)
+            hunts = self.filter(tier)
         except TierOverflowError:
             if tier is FLOAT64:
                 raise self._too_large() from None
@@ -94,7 +95,7 @@ class TileFilter(ABC):
 
     def _run_in_float64(self) -> None:
         try:
-            hunts = self._filter(FLOAT64)
+            hunts = self.filter(FLOAT64)
         except TierOverflowError:
             raise self._too_large() from None
         self._finish(hunts, FLOAT64)
@@ -112,7 +113,7 @@ class TileFilter(ABC):
             if len(rows) == 0:
                 return
             try:
-                [hunt] = self._filter(better, block, rows)
+                [hunt] = self.filter(better, block, rows)
             except TierOverflowError:
                 continue
             self.refine([hunt])
@@ -120,9 +121,9 @@ class TileFilter(ABC):
         # so many tied distances that no list could hold them: lists as long as the block, for a few rows at a time
         columns = self.blocks[1 - block].count
         for part in panels(0, len(rows), max(1, PAIRS_AT_ONCE // columns)):
-            self.refine(self._filter(FLOAT64, block, rows[part], columns))
+            self.refine(self.filter(FLOAT64, block, rows[part], columns))
 
-    def _filter(
+    def filter(
         self, tier: Tier, block: int = 0, picked: np.ndarray | None = None, capacity: int | None = None
     ) -> list[Hunt]:
         """The candidates of all rows of both blocks; or of the picked rows of one block alone."""
@@ -130,24 +131,8 @@ class TileFilter(ABC):
         seeking = self.blocks[block] if picked is None else Picked(self.blocks[block], picked)
         products = Products(seeking, sought, tier, self.workers)
         places = capacity or self.capacity(max(products.shape))
-        constants = products.bound.constants
-
-        def side(number: int, positions: np.ndarray | None, radius: np.ndarray, places: int) -> Side:
-            stand = products.right if number else products.left
-            wanted = radius if positions is None else radius[positions]
-            return make_side(stand.scale, stand.norm_sq, stand.residual, wanted, places, products.bound)
-
-        left = side(0, picked, self.radius(block), places)
-        if products.same:
-            right = left
-        elif picked is None:
-            right = side(1, None, self.radius(1), places)
-        else:
-            right = side(1, None, np.zeros(sought.count), 1)
-        rows = Hunt(block, picked, left, right, np.zeros(len(left.filled), np.int64), constants)
-        cols = rows if products.same else Hunt(1, None, right, left, np.zeros(len(right.filled), np.int64), constants)
-        n = len(left.filled)
-        own = np.full(n, -1) if not self.same else np.arange(n) if picked is None else picked
+        rows, cols = self.hunts(products.stands, products.bound, block, picked, places)
+        own = self.own(picked)
         locks = RowLocks(products.pieces, products.same)
 
         def work(piece: tuple[slice, slice]) -> None:
@@ -157,6 +142,39 @@ class TileFilter(ABC):
 
         self.workers.each(work, products.pieces)
         return [rows] if products.same or picked is not None else [rows, cols]
+
+    def hunts(
+        self, stands: Sequence[Stand], bound: Bound, block: int, picked: np.ndarray | None, places: int
+    ) -> tuple[Hunt, Hunt]:
+        """Empty lists for the rows and for the columns of the tile (the same ones if both sides are one block).
+
+        Columns that only are sought, because rows were picked, have no lists.
+        """
+
+        def side(stand: Stand, radius: np.ndarray, places: int) -> Side:
+            return make_side(stand.scale, stand.norm_sq, stand.residual, radius, places, bound)
+
+        radius = self.radius(block)
+        left = side(stands[0], radius if picked is None else radius[picked], places)
+        if len(stands) == 1:
+            right = left
+        elif picked is None:
+            right = side(stands[1], self.radius(1), places)
+        else:
+            right = side(stands[1], np.zeros(len(stands[1].norm_sq)), 1)
+
+        def hunt(number: int, positions: np.ndarray | None, side: Side, other: Side) -> Hunt:
+            return Hunt(number, positions, side, other, np.zeros(len(side.filled), np.int64), bound.constants)
+
+        rows = hunt(block, picked, left, right)
+        return rows, rows if right is left else hunt(1 - block, None, right, left)
+
+    def own(self, picked: np.ndarray | None) -> np.ndarray:
+        """(R,) the column that is the row itself; -1 where the tile's blocks are two."""
+        n = self.blocks[0].count if picked is None else len(picked)
+        if not self.same:
+            return np.full(n, -1)
+        return np.arange(n) if picked is None else picked
 
     def _too_large(self) -> DataError:
         label = self.blocks[0].label

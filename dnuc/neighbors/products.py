@@ -57,22 +57,12 @@ class Products:
         self.bound = Bound.of(tier, min(features, CHUNK), features, len(chunks))
         if len(chunks) == 1:
             self._rounded = self._round([b.read(chunks[0]) for b in self._blocks], chunks[0])
-            self._stands = [Stand(r.scale, r.norm_sq, r.residual) for r in self._rounded]
+            self.stands = [Stand(r.scale, r.norm_sq, r.residual) for r in self._rounded]
         else:
-            self._stands = self._accumulate(chunks)
-        largest = max(s.norm_sq.max(initial=0.0) for s in self._stands)
+            self.stands = self._accumulate(chunks)
+        largest = max(s.norm_sq.max(initial=0.0) for s in self.stands)
         if not largest < LARGEST_NORM_SQ.get(tier.name, LARGEST_NARROW):
             raise TierOverflowError
-
-    @property
-    def left(self) -> Stand:
-        """What stands for the rows."""
-        return self._stands[0]
-
-    @property
-    def right(self) -> Stand:
-        """What stands for the columns."""
-        return self._stands[-1]
 
     def piece(self, rows: slice, cols: slice) -> np.ndarray:
         """The products of some rows and columns; overwritten by the next piece that this thread asks for."""
