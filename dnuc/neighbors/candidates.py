@@ -308,3 +308,24 @@ def _may_be_within(side, row, m, other, limit, constants):
     slack = gamma2 * side.root[row] * other.root[y] + epsilon * (side.norm_sq[row] + other.norm_sq[y]) + eta
     reach = min(limit, UNKNOWN) + side.residual[row] + other.residual[y]
     return side.estimate[row, m] - slack <= reach * reach * ROUND_UP
+
+
+@njit(cache=True, nogil=True)
+def shorten(limit, known, ranks, k, values, filled, squared, first, last):
+    """Lower a row's limit to the nearest known distance within which there are k neighbors, known ones and found ones.
+
+    known (R, m): distances of the row's neighbors of these ranks in other tiles; values (R, n), the first filled (R,)
+    of which count: distances of those found in this one (squared ones if `squared`).
+    """
+    for row in range(first, last):
+        for j in range(len(ranks)):
+            d = known[row, j]
+            if not d < limit[row]:
+                break
+            reach = d * d if squared else d
+            found = 0
+            for m in range(filled[row]):
+                found += values[row, m] <= reach
+            if found >= k - ranks[j]:
+                limit[row] = d
+                break

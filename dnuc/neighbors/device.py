@@ -40,9 +40,9 @@ class DeviceNeighbors(NeighborFilter):
     """The k nearest, filtered and refined on `device`."""
 
     def __init__(
-        self, left: Rows, right: Rows, radii: tuple[np.ndarray, np.ndarray], k: int, workers: Crew, device: str
+        self, left: Rows, right: Rows, known: tuple[np.ndarray, np.ndarray], k: int, workers: Crew, device: str
     ) -> None:
-        super().__init__(left, right, radii, k, workers)
+        super().__init__(left, right, known, k, workers)
         self.device = device
 
     def filter(

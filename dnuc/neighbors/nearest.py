@@ -11,13 +11,25 @@ from dataclasses import dataclass
 import numpy as np
 
 from dnuc.neighbors.blocks import list_capacity
-from dnuc.neighbors.candidates import first_radii, guess_radii, select
+from dnuc.neighbors.candidates import first_radii, guess_radii, select, shorten
 from dnuc.neighbors.crew import Crew
 from dnuc.neighbors.filtering import Hunt, TileFilter
 from dnuc.neighbors.refine import group_by_row, merge_grouped
 from dnuc.neighbors.rows import Rows
 
 ORDER = 2048  # rows and columns of the squares in which pairs are refined: their strips stay in the cache
+
+
+RUNGS = 8  # ranks at which a tile is told the distances of the neighbors that are known already
+
+
+def ladder(k: int) -> np.ndarray:
+    """The ranks at which a tile is told what is known: at most RUNGS, evenly spaced, the last one k.
+
+    >>> ladder(100).tolist()
+    [13, 25, 38, 50, 63, 75, 88, 100]
+    """
+    return np.unique(-(-k * np.arange(1, RUNGS + 1) // RUNGS))
 
 
 @dataclass(frozen=True)
@@ -33,40 +45,65 @@ class Best:
     """The k best of the candidates of each row of a block: no more than these travel to the merge."""
 
     def __init__(self, rows: int, k: int, partner_start: int) -> None:
-        self._index = np.full((rows, k), -1, dtype=np.int64)
-        self._distance = np.full((rows, k), np.inf)
+        self.index = np.full((rows, k), -1, dtype=np.int64)
+        self.distance = np.full((rows, k), np.inf)
         self._start = partner_start
 
     def add(self, rows: np.ndarray, cols: np.ndarray, distance: np.ndarray, workers: Crew) -> None:
         index = cols + self._start
-        order, starts = group_by_row(rows, len(self._index))
+        order, starts = group_by_row(rows, len(self.index))
         workers.share(
-            lambda first, last: merge_grouped(self._index, self._distance, order, starts, index, distance, first, last),
-            len(self._index),
+            lambda first, last: merge_grouped(self.index, self.distance, order, starts, index, distance, first, last),
+            len(self.index),
         )
 
     @property
     def radius(self) -> np.ndarray:
         """(R,) distance of the k-th; infinity where there are fewer."""
-        return self._distance[:, -1]
+        return self.distance[:, -1]
 
-    def found(self) -> Found:
-        row, rank = np.nonzero(self._index >= 0)
-        return Found(row, self._index[row, rank], self._distance[row, rank])
+    def found(self, limit: np.ndarray) -> Found:
+        """Those within limit (R,)."""
+        row, rank = np.nonzero((self.index >= 0) & (self.distance <= limit[:, None]))
+        return Found(row, self.index[row, rank], self.distance[row, rank])
 
 
 class NeighborFilter(TileFilter):
-    """The k nearest: radii shrink while candidates are found."""
+    """The k nearest: radii shrink while candidates are found.
 
-    def __init__(self, left: Rows, right: Rows, radii: tuple[np.ndarray, np.ndarray], k: int, workers: Crew) -> None:
+    `known`: for the rows of each block the distances of the neighbors that are known from other tiles, (R, m) at the
+    ranks of `ladder(k)`, or (R,) of the k-th alone; infinity where there are fewer.
+    """
+
+    def __init__(self, left: Rows, right: Rows, known: tuple[np.ndarray, np.ndarray], k: int, workers: Crew) -> None:
         super().__init__(left, right, workers)
-        self.k, self._known = k, radii
+        self.k = k
+        self._known = [d[:, None] if d.ndim == 1 else d for d in known]
+        self._ranks = [ladder(k) if d.shape[1] > 1 else np.array([k]) for d in self._known]
         first = Best(left.count, k, right.start)
         self.best = [first, first if self.same else Best(right.count, k, left.start)]
 
     def radius(self, block: int) -> np.ndarray:
-        """What was known before the tile, or what the tile found since."""
-        return np.minimum(self._known[block], self.best[block].radius)
+        """What was known before the tile, what the tile found since, or what follows from both."""
+        best = self.best[block]
+        radius = np.minimum(self._known[block][:, -1], best.radius)
+        self._shorten(radius, block, None, best.distance, np.full(len(radius), self.k), False)
+        return radius
+
+    def _shorten(
+        self,
+        limit: np.ndarray,
+        block: int,
+        positions: np.ndarray | None,
+        values: np.ndarray,
+        filled: np.ndarray,
+        squared: bool,
+    ) -> None:
+        ranks, known = self._ranks[block], self._known[block]
+        known = known if positions is None else known[positions]
+        self.workers.share(
+            lambda first, last: shorten(limit, known, ranks, self.k, values, filled, squared, first, last), len(limit)
+        )
 
     def capacity(self, columns: int) -> int:
         return list_capacity(self.k, columns)
@@ -91,18 +128,20 @@ class NeighborFilter(TileFilter):
             self._add(1, cols, rows, distance)
 
     def _limit(self, hunt: Hunt, certain: bool) -> np.ndarray:
-        """(R,) a good guess of the k-th distance; or what it is."""
+        """(R,) a good guess of the k-th distance; or what it is at most."""
         limit = self.radius(hunt.block)
         if hunt.positions is not None:
             limit = limit[hunt.positions]
         if certain:
             return limit
-        guess = np.empty(len(limit))
-        self.workers.share(lambda first, last: guess_radii(hunt.side, self.k, guess, first, last), len(limit))
-        return np.minimum(limit, guess)
+        guess, side = np.empty(len(limit)), hunt.side
+        self.workers.share(lambda first, last: guess_radii(side, self.k, guess, first, last), len(limit))
+        limit = np.minimum(limit, guess)
+        self._shorten(limit, hunt.block, hunt.positions, side.estimate, side.filled, True)
+        return limit
 
     def _add(self, block: int, rows: np.ndarray, cols: np.ndarray, distance: np.ndarray) -> None:
-        near = distance <= self._known[block][rows]
+        near = distance <= self._known[block][rows, -1]
         self.best[block].add(rows[near], cols[near], distance[near], self.workers)
 
 

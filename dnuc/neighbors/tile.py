@@ -8,9 +8,11 @@ import numpy as np
 
 from dnuc.neighbors.crew import crew
 from dnuc.neighbors.device import DeviceNeighbors
-from dnuc.neighbors.nearest import Best, Found, NeighborFilter
+from dnuc.neighbors.nearest import Found, NeighborFilter
 from dnuc.neighbors.rows import Rows
 from dnuc.neighbors.tiers import FLOAT32, Tier
+
+NOTHING = Found(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
 
 
 @dataclass(frozen=True)
@@ -25,8 +27,8 @@ class TileResult:
 def tile(
     left: Rows,
     right: Rows,
-    radius_left: np.ndarray,
-    radius_right: np.ndarray,
+    known_left: np.ndarray,
+    known_right: np.ndarray,
     k: int,
     tier: Tier = FLOAT32,
     threads: int = 1,
@@ -38,8 +40,9 @@ def tile(
     ----------
     left, right : Rows
         Two blocks of one array; the same block for a diagonal tile.
-    radius_left, radius_right : (R,), (C,) float64
-        Each row's distance of its k-th best neighbor so far (infinity if it has fewer): farther pairs are useless.
+    known_left, known_right : (R,), (C,) or (R, m), (C, m) float64
+        Each row's distance of its k-th best neighbor so far (infinity if it has fewer): farther pairs are useless. Or
+        the distances at all ranks of `ladder(k)`, which is better, if none of them was found by this very tile.
     k : int
         Neighbors wanted.
     tier : Tier
@@ -55,11 +58,11 @@ def tile(
         NaN or infinite values, or values whose squared distances overflow float64.
     """
     with crew(threads) as workers:
-        radii = (radius_left, radius_right)
+        known = (known_left, known_right)
         if device == "cpu":
-            work = NeighborFilter(left, right, radii, k, workers)
+            work = NeighborFilter(left, right, known, k, workers)
         else:
-            work = DeviceNeighbors(left, right, radii, k, workers, device)
+            work = DeviceNeighbors(left, right, known, k, workers, device)
         work.run(tier)
-    nothing = Best(0, k, left.start)
-    return TileResult(work.best[0].found(), (nothing if work.same else work.best[1]).found(), work.redone)
+        found = [work.best[block].found(work.radius(block)) for block in (0, 1)]
+    return TileResult(found[0], NOTHING if work.same else found[1], work.redone)
