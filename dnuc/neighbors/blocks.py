@@ -2,11 +2,11 @@
 
 The N x N matrix of distances is cut into tiles of block pairs (i, j). It is symmetric, so only i <= j is computed::
 
-        j ->  0   1   2
-      i   0   D   1   2        D: the diagonal tiles come first: they give every row a first radius,
-      |   1       D   1           with which the others discard most of their pairs;
-      v   2           D        then one off-diagonal after the other, so that neighboring tiles in time
-                                  work on different rows.
+        j ->  0   1   2   3
+      i   0   0   4   5   6     the diagonal tiles come first: they give every row a first radius, with which the
+      |   1       1   8   7     others discard most of their pairs; then row by row, in turns from the left and from
+      v   2           2   9     the right: each tile shares a block with the one before, which a worker still has.
+          3               3
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from dnuc.errors import ResourceError
 PIECE = 2048  # rows of a square of products at most, so that it stays in the cache
 CHUNK = 8192  # features read and multiplied at once; the length of a product enters the error bound
 PAIRS_AT_ONCE = 2**18  # pairs of rows without a filter that are refined together: bounds the memory of a tile of ties
-REFINED = 48  # bytes of a pair while it is refined
+REFINED = 48  # bytes of a pair while it is refined; about 1.5 k pairs a row are
+ROUNDED = {"int8": 1, "bfloat16": 2, "float32": 4, "float64": 8}  # bytes of a value as the filter multiplies it
 SMALLEST_BLOCK = 1024  # rows, where memory allows
 LARGEST_BLOCK = 32768
 MOST_BLOCKS = 90  # about 4,000 tiles: what the scheduler handles without being felt
@@ -55,24 +56,27 @@ class Blocks:
         return self.count * (self.count + 1) // 2
 
     def pairs(self) -> Iterator[tuple[int, int]]:
-        """Block pairs i <= j, the diagonal first.
+        """Block pairs i <= j in the order of the picture above.
 
         >>> list(Blocks(6, 2).pairs())
-        [(0, 0), (1, 1), (2, 2), (0, 1), (1, 2), (0, 2)]
+        [(0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2)]
         """
-        for offset in range(self.count):
-            for i in range(self.count - offset):
-                yield i, i + offset
+        yield from ((i, i) for i in range(self.count))
+        for i in range(self.count):
+            columns = range(i + 1, self.count)
+            yield from ((i, j) for j in (reversed(columns) if i % 2 else columns))
 
     def position(self, i: int, j: int) -> int:
-        """Where the pair (i, j) stands in `pairs`: the sum of the off-diagonals before its own, plus i.
+        """Where the pair (i, j) stands in `pairs`: after the diagonal, the rows above its own, and its place there.
 
         >>> blocks = Blocks(60, 4)
         >>> [blocks.position(i, j) for i, j in blocks.pairs()] == list(range(blocks.tiles))
         True
         """
-        offset = j - i
-        return offset * self.count - offset * (offset - 1) // 2 + i
+        if i == j:
+            return i
+        above = i * (self.count - 1) - i * (i - 1) // 2
+        return self.count + above + (self.count - 1 - j if i % 2 else j - i - 1)
 
 
 def list_capacity(k: int, columns: int) -> int:
@@ -90,19 +94,27 @@ def panels(start: int, stop: int, width: int) -> Iterator[slice]:
         yield slice(first, min(first + width, stop))
 
 
-def tile_bytes(rows: int, features: int, itemsize: int = 4, k: int = 30, *, sides: int = 2, threads: int = 1) -> int:
-    """Largest memory of one tile task in bytes, in any tier that suits the values' type.
+def tile_bytes(
+    rows: int, features: int, itemsize: int = 4, k: int = 30, *, tier: str = "auto", sides: int = 2, threads: int = 1
+) -> int:
+    """Largest memory of one tile task in bytes.
 
-    Both blocks' features as read and as rounded (with more than CHUNK features a chunk of them, the next one being
-    read ahead); products of one piece a thread, or with several chunks of the whole tile; candidate lists; pairs as
-    they are refined; the best neighbors of each row, and the same as a result. `sides` = 1: a block with itself.
+    Both blocks' features as read and as rounded (with more than CHUNK features a chunk of them, while the next one is
+    read ahead and decoded); products of one piece a thread, or with several chunks of the whole tile; candidate lists;
+    pairs as they are refined; the best neighbors of each row, and the same as a result.
+
+    itemsize: of the stored values. tier: of the filter; "auto" plans for rows that are redone in a finer one.
+    sides: 1 for a block with itself, else 2.
     """
     values = 8 if itemsize > 4 else 4  # float32 holds smaller types exactly
+    rounded = ROUNDED.get(tier, values)
     several = features > CHUNK
-    reading = (values + (itemsize if itemsize != values else 0)) * (2 if several else 1)
-    filtering = sides * rows * min(features, CHUNK) * (reading + values) + threads * values * min(rows, PIECE) ** 2
-    filtering += rows * rows * values * several
-    refining = sides * rows * (min(features, CHUNK) * reading + REFINED * min(rows, 2 * k))
+    width = min(features, CHUNK)
+    read = values + (itemsize if itemsize != values else 0)
+    chunks = sides * rows * width * read * (2 if several else 1) + 2 * rows * width * itemsize * several
+    pieces = threads * max(4, rounded) * min(rows, PIECE) ** 2 + rows * rows * values * several
+    filtering = chunks + sides * rows * width * rounded + pieces
+    refining = chunks + sides * rows * (0 if several else width * rounded) + sides * rows * REFINED * (3 * k // 2 + 8)
     lists = sides * rows * (12 * list_capacity(k, rows) + 2 * 16 * min(k, rows) + 100)
     return max(filtering, refining) + lists
 

@@ -56,7 +56,7 @@ class Products:
         chunks = list(panels(0, features, CHUNK))
         self.bound = Bound.of(tier, min(features, CHUNK), features, len(chunks))
         if len(chunks) == 1:
-            self._rounded = self._round([b.read(chunks[0]) for b in self._blocks], chunks[0])
+            self._rounded = self._round_once(chunks[0])
             self.stands = [Stand(r.scale, r.norm_sq, r.residual) for r in self._rounded]
         else:
             self.stands = self._accumulate(chunks)
@@ -70,14 +70,28 @@ class Products:
             return self._totals[rows.start, cols.start]
         return self._multiply(self._rounded[0].values[rows], self._rounded[-1].values[cols])
 
-    def _round(self, values: list[np.ndarray], features: slice) -> list[Rounded]:
-        center = center_of(values, self.tier)
-        rounded = [round_rows(v, center, self.tier, self._crew) for v in values]
-        if not all(r.finite for r in rounded):
-            for block, v in zip(self._blocks, values, strict=True):
-                block.check(v, features)
+    def _round_once(self, features: slice) -> list[Rounded]:
+        """All features of both blocks; a block that is kept, and has a center of its own, keeps its rounded rows."""
+        if not all(isinstance(b, Rows) and b.center is not None for b in self._blocks):
+            return self._round([b.read(features) for b in self._blocks], features)
+        return [self._kept(block, features) for block in self._blocks]
+
+    def _kept(self, block: Any, features: slice) -> Rounded:
+        key = self.tier.name
+        if key not in block.memo:
+            block.memo[key] = self._round_block(block, block.read(features), block.center, features)
+        return block.memo[key]
+
+    def _round_block(self, block: Rows | Picked, values: np.ndarray, center: np.ndarray, features: slice) -> Rounded:
+        rounded = round_rows(values, center, self.tier, self._crew)
+        if not rounded.finite:
+            block.check(values, features)
             raise TierOverflowError
         return rounded
+
+    def _round(self, values: list[np.ndarray], features: slice) -> list[Rounded]:
+        center = center_of(values, self.tier)
+        return [self._round_block(b, v, center, features) for b, v in zip(self._blocks, values, strict=True)]
 
     def _multiply(self, left: torch.Tensor, right: torch.Tensor) -> np.ndarray:
         out = self._buffer(self.tier.output, len(left), len(right))
@@ -112,6 +126,7 @@ class Products:
                 _add_scaled(totals[rows.start, cols.start], part, scale_left, scale_right, self.tier is INT8)
 
             self._crew.each(add, self.pieces)
+            del values, rounded, add  # before the next chunk arrives
         self._totals = totals
         inexact = 1 + 2.0**-40
         return [Stand(np.ones(len(n)), n, np.sqrt(r) * inexact) for n, r in sums]

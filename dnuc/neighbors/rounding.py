@@ -61,6 +61,7 @@ def center_of(blocks: Sequence[np.ndarray], tier: Tier) -> np.ndarray:
 def round_rows(x: np.ndarray, center: np.ndarray, tier: Tier, crew: Crew) -> Rounded:
     """The rows x (R, F) minus `center`, in the tier's type."""
     n, features = x.shape
+    center = center.astype(np.float64 if tier is FLOAT64 else x.dtype, copy=False)
     scale, norm_sq, residual = np.ones(n), np.empty(n), np.empty(n)
     if tier is INT8:
         width = -(-features // GROUP) * GROUP

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,8 @@ class Rows:
     stop: int
     label: str = "x"  # how error messages call the source
     stored: StoredArray | None = None  # where a resident block comes from
+    center: np.ndarray | None = None  # (D,) what the filter subtracts; each tile finds its own when absent
+    memo: dict[Any, Any] = field(default_factory=dict, compare=False)  # of a resident block: what was made of it
 
     @property
     def count(self) -> int:
@@ -60,7 +62,9 @@ class Rows:
 
     def resident(self) -> Rows:
         """The same rows with all their values in memory."""
-        return replace(self, source=Piece(self.read(slice(None)), self.start), stored=self._stored)
+        if isinstance(self.source, Piece):
+            return self
+        return replace(self, source=Piece(self.read(slice(None)), self.start), stored=self._stored, memo={})
 
     @property
     def _stored(self) -> StoredArray | None:
@@ -86,6 +90,22 @@ class Rows:
             f"{', ...' if len(bad) > 10 else ''}; features {features.start} .. {features.stop - 1}). Distances to them "
             "do not exist: remove these samples, or find out which layer overflows"
         )
+
+
+SAMPLED = 16  # places in an array from which rows are taken for its mean
+SAMPLED_ROWS = 32  # at each of them
+
+
+def sample_mean(source: Any) -> np.ndarray:
+    """(D,) the mean of some rows from places spread over the array. Any vector would do where it is used."""
+    n = source.shape[0]
+    parts = []
+    for place in range(min(SAMPLED, n)):
+        first = place * n // SAMPLED if n >= SAMPLED else place
+        parts.append(Rows(source, first, min(n, first + SAMPLED_ROWS)).read(slice(None)))
+    values = np.concatenate(parts)
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is told when the tile reads it
+        return values.mean(axis=0, dtype=np.float64)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,9 @@ when a worker will soon be free and carries the radii known at that moment; what
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -17,13 +19,15 @@ from distributed import Client
 
 from dnuc.cluster import Task, run_tasks
 from dnuc.errors import DnucError
-from dnuc.neighbors.blocks import Blocks, choose_rows
+from dnuc.neighbors.blocks import CHUNK, Blocks, choose_rows
+from dnuc.neighbors.keeping import forget, resident
 from dnuc.neighbors.ledger import Ledger, MemoryLedger
 from dnuc.neighbors.lists import Neighbors
+from dnuc.neighbors.nearest import Found, ladder
 from dnuc.neighbors.refine import merge_candidates
-from dnuc.neighbors.rows import Piece, Rows, working_type
+from dnuc.neighbors.rows import Piece, Rows, sample_mean, working_type
 from dnuc.neighbors.tiers import choose_tier
-from dnuc.neighbors.tile import Found, TileResult, tile
+from dnuc.neighbors.tile import TileResult, tile
 
 Precision = Literal["auto", "int8", "bfloat16", "float32", "float64"]
 DEFAULT_MEMORY = 2 * 2**30
@@ -47,11 +51,13 @@ class Search:
         """`sources` has one entry a block (a piece of the array, or its future), or one entry for the whole array."""
         self.k, self.blocks, self.ledger, self.label = k, blocks, ledger, label
         self._sources, self._settings = sources, (k, precision, device, threads)
-        self._radius = np.full(blocks.n, np.inf)
+        self._name = uuid.uuid4().hex
+        self._known = np.full((blocks.n, len(ladder(k))), np.inf)
         done = ledger.tiles >= 0
         if done.any():
-            for block in range(blocks.count):
-                self._radius[blocks.span(block)] = ledger.read(blocks.span(block))[1][:, -1]
+            # A tile that was merged, but stopped before it was marked, runs again: what it found before must not be
+            # counted beside what it finds now. So a search that goes on tells its tiles the k-th distances alone.
+            self._known = np.concatenate([ledger.read(blocks.span(b))[1][:, -1:] for b in range(blocks.count)])
         self.left = [pair for pair in blocks.pairs() if not done[blocks.position(*pair)]]
 
     def tasks(self) -> Iterator[Task]:
@@ -62,14 +68,23 @@ class Search:
                 (
                     *self._rows(i),
                     *self._rows(j),
-                    self._radius[self.blocks.span(i)],
-                    self._radius[self.blocks.span(j)],
+                    self._known[self.blocks.span(i)],
+                    self._known[self.blocks.span(j)],
                     *self._settings,
+                    self._center,
+                    self._name,
                     self.label,
                 ),
                 context=(self, i, j),
                 name=f"tile-{self.label}-{i}-{j}",
             )
+
+    @cached_property
+    def _center(self) -> np.ndarray | None:
+        """One center for all tiles, so that a worker can keep rounded blocks; None where tiles find their own."""
+        if len(self._sources) > 1 or self._sources[0].shape[1] > CHUNK or self.blocks.count == 1:
+            return None
+        return sample_mean(self._sources[0])
 
     def _rows(self, block: int) -> tuple[Any, slice, bool]:
         span = self.blocks.span(block)
@@ -96,21 +111,22 @@ class Search:
         index, distance = (np.array(a) for a in self.ledger.read(span))
         merge_candidates(index, distance, found.row, found.index, found.distance)
         self.ledger.write(span, index, distance)
-        self._radius[span] = distance[:, -1]
+        self._known[span] = distance[:, ladder(self.k)[-self._known.shape[1] :] - 1]
 
 
 def _tile_task(
     left: Any, span_left: slice, whole_left: bool, right: Any, span_right: slice, whole_right: bool,
-    radius_left: np.ndarray, radius_right: np.ndarray,
-    k: int, precision: Precision, device: str, threads: int, label: str,
+    known_left: np.ndarray, known_right: np.ndarray,
+    k: int, precision: Precision, device: str, threads: int, center: np.ndarray | None, search: str, label: str,
 ) -> TileResult:  # fmt: skip
     """One tile on a worker. A source is the whole array, or the block's own piece of it."""
     rows = [
-        Rows(source if whole else Piece(source, span.start), span.start, span.stop, label)
+        Rows(source if whole else Piece(source, span.start), span.start, span.stop, label, center=center)
         for source, span, whole in ((left, span_left, whole_left), (right, span_right, whole_right))
     ]
     tier = choose_tier(precision, rows[0].count * rows[1].count, rows[0].features, device)
-    return tile(rows[0], rows[1], radius_left, radius_right, k, tier, threads)
+    rows = resident(search, rows)
+    return tile(rows[0], rows[1], known_left, known_right, k, tier, threads, device)
 
 
 AnySearch = TypeVar("AnySearch", bound=Search)
@@ -119,10 +135,15 @@ AnySearch = TypeVar("AnySearch", bound=Search)
 def run_searches(searches: Iterable[AnySearch], client: Client | None = None) -> Iterator[tuple[AnySearch, int, int]]:
     """Run every tile of every search, yielding (search, i, j) after each is merged."""
     tasks = (task for search in searches for task in search.tasks())
-    for task, result in run_tasks(client, tasks):
-        search, i, j = task.context
-        search.absorb(i, j, result)
-        yield search, i, j
+    try:
+        for task, result in run_tasks(client, tasks):
+            search, i, j = task.context
+            search.absorb(i, j, result)
+            yield search, i, j
+    finally:
+        forget()
+        if client is not None and client.status == "running":
+            client.run(forget, on_error="ignore")
 
 
 def nearest_neighbors(
