@@ -119,10 +119,29 @@ def tile_bytes(
     return max(filtering, refining) + lists
 
 
+def device_bytes(rows: int, features: int, itemsize: int = 4) -> int:
+    """Memory of an accelerator that one tile needs: products of the whole tile, and a chunk of both blocks' features.
+
+    A chunk as it came, shifted and rounded, for both blocks, and in float64 while norms are computed; bounds of some
+    products, or values of some pairs, in float64.
+    """
+    values = rows * min(features, CHUNK)
+    return rows * rows * max(4, itemsize) + values * (2 * (2 * itemsize + 2) + 3 * 8) + 2**31
+
+
 def choose_rows(
-    n: int, features: int, memory: int, multiple: int = 1, itemsize: int = 4, k: int = 30, tasks: int = 1
+    n: int,
+    features: int,
+    memory: int,
+    multiple: int = 1,
+    itemsize: int = 4,
+    k: int = 30,
+    tasks: int = 1,
+    device_memory: int | None = None,
 ) -> int:
     """Rows of a block: as many as memory allows, but enough tiles for `tasks` at a time to share the work evenly.
+
+    device_memory: bytes of the accelerator, where tiles run on one.
 
     A multiple of `multiple` (the rows stored together). Few large tiles read and round the least; more and smaller
     ones spread better, and less is repeated after a crash.
@@ -139,6 +158,9 @@ def choose_rows(
         return tile_bytes(rows, features, itemsize, k, sides=1 if rows >= n else 2)
 
     most = max(1, math.ceil(wanted / multiple))
+    if device_memory is not None:
+        rows = range(multiple, most * multiple + 1, multiple)
+        most = max(1, bisect_right(rows, device_memory, key=lambda r: device_bytes(r, features, itemsize)))
     fitting = bisect_right(range(1, most + 1), memory, key=lambda m: needed(m * multiple))
     if fitting == 0:
         raise ResourceError(

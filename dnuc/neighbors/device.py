@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
+from dnuc.errors import ResourceError
 from dnuc.neighbors.blocks import CHUNK, panels
 from dnuc.neighbors.candidates import ROUND_UP, UNKNOWN, Bound, Side
 from dnuc.neighbors.crew import Crew
@@ -28,12 +29,30 @@ from dnuc.neighbors.tiers import BFLOAT16, FLOAT32, FLOAT64, Tier
 ROUNDOFF = {BFLOAT16: 2.0**-22, FLOAT32: 2.0**-23, FLOAT64: 2.0**-52}
 AT_ONCE = 2**24  # products whose bounds are computed together, in float64
 GATHERED = 2**26  # values that are refined together
+STRIPS = 8  # in which the products of a block with itself are computed: half of them and a sixteenth
 
 
 def on_device(tier: Tier) -> Tier:
     """How a tier multiplies on an accelerator: the product of bfloat16 is returned in float32."""
     output = torch.float32 if tier is BFLOAT16 else tier.output
     return Tier(tier.name, tier.dtype, output, ROUNDOFF[tier], 0.0, tier.smallest)
+
+
+def device_memory(device: str | None) -> int | None:
+    """Bytes that tiles may use on an accelerator: most of what is free. None for the CPU.
+
+    Raises
+    ------
+    ResourceError
+        If there is no such device.
+    """
+    if device in (None, "cpu"):
+        return None
+    if not torch.cuda.is_available():
+        raise ResourceError(
+            f"device = {device!r}: torch {torch.__version__} finds no GPU here; leave it out for the CPU"
+        )
+    return int(0.8 * torch.cuda.mem_get_info(device)[0])
 
 
 class DeviceNeighbors(NeighborFilter):
@@ -83,7 +102,9 @@ class DeviceNeighbors(NeighborFilter):
                 norm += part
                 residual += (lost * (1 + 2.0**-20) + v.shape[1] ** 0.5 * 2.0**-126).square()
                 rounded.append(near)
-            total += _multiply(rounded[0], rounded[-1], total.dtype)
+            self._add_products(total, rounded)
+        if len(blocks) == 1:
+            _mirror(total)
         if not max(float(n.max()) for n in norms) < LARGEST_NORM_SQ.get(tier.name, LARGEST_NARROW):
             raise TierOverflowError
         bound = Bound.of(tier, min(features, CHUNK), features, len(chunks))
@@ -92,6 +113,14 @@ class DeviceNeighbors(NeighborFilter):
             for n, r in zip(norms, residuals, strict=True)
         ]
         return total, stands, bound
+
+    def _add_products(self, total: torch.Tensor, rounded: list[torch.Tensor]) -> None:
+        """total += the products of a chunk; of a block with itself those above the diagonal, in broad strips."""
+        if len(rounded) == 2:
+            total += _multiply(*rounded, total.dtype)
+            return
+        for part in _strips(len(total)):
+            total[part, part.start :] += _multiply(rounded[0][part], rounded[0][part.start :], total.dtype)
 
     def _chunks(
         self, blocks: tuple[Rows | Picked, ...], chunks: list[slice]
@@ -170,6 +199,16 @@ class _Piece:
     def may_be_within(self, radius: torch.Tensor) -> torch.Tensor:
         reach = radius.clamp(max=UNKNOWN)[:, None] + self._residuals
         return self.estimate - self._slack <= reach.square_().mul_(ROUND_UP)
+
+
+def _strips(n: int) -> list[slice]:
+    return list(panels(0, n, max(1, -(-n // STRIPS))))
+
+
+def _mirror(total: torch.Tensor) -> None:
+    """Copy what is above the diagonal to below it."""
+    for part in _strips(len(total)):
+        total[part.stop :, part] = total[part, part.stop :].T
 
 
 def _multiply(left: torch.Tensor, right: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

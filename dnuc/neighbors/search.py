@@ -20,6 +20,7 @@ from distributed import Client
 from dnuc.cluster import Task, run_tasks
 from dnuc.errors import DnucError
 from dnuc.neighbors.blocks import CHUNK, Blocks, choose_rows
+from dnuc.neighbors.device import device_memory
 from dnuc.neighbors.keeping import forget, resident
 from dnuc.neighbors.ledger import Ledger, MemoryLedger
 from dnuc.neighbors.lists import Neighbors
@@ -201,7 +202,8 @@ def nearest_neighbors(
     n, features = x.shape
     itemsize = np.dtype(working_type(x.dtype)).itemsize
     tasks = 1 if client is None else sum(client.nthreads().values())
-    blocks = Blocks(n, choose_rows(n, features, _memory(memory_limit), itemsize=itemsize, k=k, tasks=tasks))
+    memory, own = _memory(memory_limit), device_memory(device)
+    blocks = Blocks(n, choose_rows(n, features, memory, itemsize=itemsize, k=k, tasks=tasks, device_memory=own))
     ledger = MemoryLedger(blocks, k)
     threads = 1 if client is not None else CPU_COUNT
     search = Search(
