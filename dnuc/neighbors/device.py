@@ -117,7 +117,7 @@ class DeviceNeighbors(NeighborFilter):
     def _add_products(self, total: torch.Tensor, rounded: list[torch.Tensor]) -> None:
         """total += the products of a chunk; of a block with itself those above the diagonal, in broad strips."""
         if len(rounded) == 2:
-            total += _multiply(*rounded, total.dtype)
+            total += _multiply(rounded[0], rounded[1], total.dtype)
             return
         for part in _strips(len(total)):
             total[part, part.start :] += _multiply(rounded[0][part], rounded[0][part.start :], total.dtype)

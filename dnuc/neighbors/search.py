@@ -32,6 +32,7 @@ from dnuc.neighbors.tile import TileResult, tile
 
 Precision = Literal["auto", "int8", "bfloat16", "float32", "float64"]
 DEFAULT_MEMORY = 2 * 2**30
+HOST_MEMORY = 2**62  # where the tiles of an accelerator are limited by its own
 
 
 class Search:
@@ -202,7 +203,8 @@ def nearest_neighbors(
     n, features = x.shape
     itemsize = np.dtype(working_type(x.dtype)).itemsize
     tasks = 1 if client is None else sum(client.nthreads().values())
-    memory, own = _memory(memory_limit), device_memory(device)
+    own = device_memory(device)
+    memory = HOST_MEMORY if own is not None and memory_limit is None else _memory(memory_limit)
     blocks = Blocks(n, choose_rows(n, features, memory, itemsize=itemsize, k=k, tasks=tasks, device_memory=own))
     ledger = MemoryLedger(blocks, k)
     threads = 1 if client is not None else CPU_COUNT
