@@ -64,7 +64,7 @@ class StoredLedger:
         self._index = store.array(group, "neighbor_index")
         self._distance = store.array(group, "neighbor_distance")
         self.tiles = store.read(group, "tile_redone")
-        self._k = k
+        self._k, self._entry = k, np.full(journal, -1, dtype=np.int64)
         self._replay()
 
     def read(self, span: slice) -> tuple[np.ndarray, np.ndarray]:
@@ -73,11 +73,12 @@ class StoredLedger:
     def write(self, span: slice, index: np.ndarray, distance: np.ndarray) -> None:
         # Lists and distances are two writes. Whoever stops between them would leave lists beside distances that are
         # not theirs, so both are noted first, in one write: an interrupted one is done again when the search goes on.
-        entry = np.full((1, self.store.array(self.group, "last_merge").shape[1]), -1, dtype=np.int64)
-        entry[0, :2] = span.start, span.stop
-        entry[0, 2 : 2 + index.size] = index.ravel()
-        entry[0, 2 + index.size : 2 + 2 * index.size] = np.ascontiguousarray(distance).ravel().view(np.int64)
-        self.store.write(self.group, "last_merge", (slice(None), slice(None)), entry)
+        entry = self._entry[0]
+        entry[:2] = span.start, span.stop
+        entry[2 : 2 + index.size] = index.ravel()
+        entry[2 + index.size : 2 + 2 * index.size] = distance.ravel().view(np.int64)
+        entry[2 + 2 * index.size :] = -1
+        self.store.write(self.group, "last_merge", (slice(None), slice(None)), self._entry)
         self._write_lists(span, index, distance)
 
     def _replay(self) -> None:

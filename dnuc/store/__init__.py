@@ -1,6 +1,6 @@
 """The only door to Zarr: what is stored, under which name, and what is complete."""
 
-from dnuc.store.arrays import DamagedError, StoredArray
+from dnuc.store.arrays import DamagedError, StoredArray, in_memory
 from dnuc.store.external import open_external
 from dnuc.store.lock import alone
 from dnuc.store.results import Results
@@ -15,6 +15,7 @@ __all__ = [
     "Survey",
     "alone",
     "digest",
+    "in_memory",
     "mark_finished",
     "open_external",
     "stage_group",
