@@ -16,6 +16,7 @@ from rich.table import Table
 
 from dnuc._version import __version__
 from dnuc.errors import DnucError
+from dnuc.units import duration, hours_minutes, pace, size
 
 app = typer.Typer(
     add_completion=False,
@@ -33,34 +34,45 @@ On = Annotated[
 
 
 @app.command()
-def plan(job: JobPath, on: On = None) -> None:
+def plan(
+    job: JobPath,
+    on: On = None,
+    time: Annotated[bool, typer.Option("--time/--no-time", help="Measure this machine to predict the time.")] = True,
+) -> None:
     """Say what a job will compute and cost, without computing anything."""
     from dnuc.job import read_job
 
     settings = read_job(job)  # a wrong job is told at once: PyTorch takes seconds to import
-    from dnuc.plan import plan_job
+    from dnuc.neighbors.calibration import calibrate
+    from dnuc.plan import plan_job, search_seconds
 
     found = plan_job(settings, on)
+    search = settings.neighbors
+    seconds = search_seconds(found, search, calibrate(search.k, search.precision, found.threads)) if time else None
     table = Table(title=f"{settings.name}: {settings.title}", title_justify="left")
     for column in ("model", "layer"):
         table.add_column(column)
-    for column in ("depth", "features D", "on disk", "FLOP", "tiles", "memory/task"):
+    for column in ("depth", "features D", "on disk", "FLOP", "tiles", "memory/task", *(["time"] if seconds else [])):
         table.add_column(column, justify="right")
-    for x in found.layers:
+    for place, x in enumerate(found.layers):
         table.add_row(
-            x.model, x.layer, str(x.depth), f"{x.features:,}", _bytes(x.bytes), f"{x.flop:.2g}", f"{x.tiles:,}",
-            _bytes(x.tile_memory),
+            x.model, x.layer, str(x.depth), f"{x.features:,}", size(x.bytes), f"{x.flop:.2g}", f"{x.tiles:,}",
+            size(x.tile_memory), *([duration(seconds[place])] if seconds else []),
         )  # fmt: skip
     console = Console(width=None if sys.stdout.isatty() else 120)
     console.print(table)
     note = f" ({found.note})" if found.note else ""
     console.print(f"samples      {found.samples:,}{note}", highlight=False, soft_wrap=True)
     console.print(f"layers       {len(found.layers)} of {len(found.block)} networks", highlight=False)
-    console.print(f"on disk      {_bytes(found.bytes)} of activations", highlight=False)
-    console.print(
-        f"products     {found.flop:.3g} FLOP for exact neighbors, k = {settings.neighbors.k}", highlight=False
-    )
-    console.print(f"tasks        {found.tasks:,}, each within {_bytes(found.memory)}", highlight=False)
+    console.print(f"on disk      {size(found.bytes)} of activations", highlight=False)
+    console.print(f"products     {found.flop:.3g} FLOP for exact neighbors, k = {search.k}", highlight=False)
+    console.print(f"tasks        {found.tasks:,}, each within {size(found.memory)}", highlight=False)
+    if seconds:
+        console.print(
+            f"time         {hours_minutes(sum(seconds))} hours:minutes for the neighbors on {found.threads} threads as "
+            "fast as one just measured on this machine; a cluster's workers may differ, and disks may be slower",
+            highlight=False, soft_wrap=True,
+        )  # fmt: skip
 
 
 @app.command()
@@ -145,18 +157,15 @@ def _ending(attempt: dict[str, Any]) -> str:
     if state == "running" and attempt["host"] == socket.gethostname() and not _alive(attempt["pid"]):
         state = "died (its process is gone); the same command goes on from where it was"
     message = f": {attempt['message']}" if attempt.get("message") else ""
-    return f"{state}, told {_ago(time.time() - attempt['updated'])} ago{message}"
+    return f"{state}, told {duration(time.time() - attempt['updated'])} ago{message}"
 
 
 def _pace(records: list[dict[str, Any]]) -> str:
     """What an attempt did in a stage; a stage of several networks has a record for each."""
     if not records:
         return ""
-    now = records[-1]
     done, total, seconds = (sum(r[key] for r in records) for key in ("done", "total", "seconds"))
-    rate = now["per_second"]
-    left = f", {_ago((now['total'] - now['done']) / rate)} left" if rate > 0 and now["state"] == "running" else ""
-    return f"{done:,}/{total:,} {now['unit']} in {seconds:.1f} s, {rate:.3g}/s{left}"
+    return f"{done:,}/{total:,} {records[-1]['unit']} in {seconds:.1f} s, {pace(records[-1])}"
 
 
 def _alive(pid: int) -> bool:
@@ -167,20 +176,6 @@ def _alive(pid: int) -> bool:
     except PermissionError:
         return True
     return True
-
-
-def _ago(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
-
-
-def _bytes(count: float) -> str:
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if count < 1024:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1024
-    return f"{count:,.1f} TiB"
 
 
 def _version(wanted: bool) -> None:

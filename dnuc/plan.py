@@ -9,8 +9,9 @@ from dnuc.activations.runs import check_rows, outline, rows_of_block, runs_in, s
 from dnuc.cluster import Capacity, Deployment, read_deployment
 from dnuc.data import Samples, Source, open_source
 from dnuc.errors import DataError
-from dnuc.job import Data, Job
-from dnuc.neighbors.blocks import tile_bytes
+from dnuc.job import Data, Job, NeighborSearch
+from dnuc.neighbors.blocks import Blocks, tile_bytes
+from dnuc.neighbors.calibration import Calibration
 from dnuc.neighbors.search import check_search
 from dnuc.neighbors.stage import blocks_of
 
@@ -28,8 +29,13 @@ class LayerPlan:
     features: int
     bytes: int  # of activations on disk
     flop: float  # of the products, half of N x N
-    tiles: int
+    blocks: Blocks  # rows that a tile takes
     tile_memory: int  # bytes of the largest task
+
+    @property
+    def tiles(self) -> int:
+        """Tasks of the search."""
+        return self.blocks.tiles
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,7 @@ class Plan:
     layers: tuple[LayerPlan, ...]
     block: dict[str, int]  # samples a task extracts, by model
     memory: int  # bytes a task may use
+    threads: int  # that compute at a time, over all tasks
 
     @property
     def bytes(self) -> int:
@@ -93,11 +100,19 @@ def plan_within(job: Job, capacity: Capacity) -> Plan:
                     d,
                     stored_bytes(n, d, block[network.name], job.activations.dtype),
                     float(n) * n * d,
-                    blocks.tiles,
+                    blocks,
                     tile_bytes(blocks.rows, d, itemsize, job.neighbors.k),
                 )
             )
-    return Plan(n, note, tuple(layers), block, capacity.memory)
+    return Plan(n, note, tuple(layers), block, capacity.memory, capacity.tasks * capacity.cores)
+
+
+def search_seconds(plan: Plan, settings: NeighborSearch, calibration: Calibration) -> list[float]:
+    """How long the neighbors of each layer will take, if every thread is as fast as the one that was measured."""
+    return [
+        calibration.search_seconds(layer.blocks, layer.features, settings.precision, plan.threads)
+        for layer in plan.layers
+    ]
 
 
 def _samples(job: Job) -> tuple[int, tuple[int, int, int], int, str]:

@@ -29,7 +29,7 @@ settings.load_profile("dnuc")
 ROOT = Path(__file__).parents[1]
 N, CLASSES = 240, 3
 # times, hashes, and what depends on them
-NOT_RESULTS = ("seconds", "digest", "digests", "redone", "training", "report", "finished")
+NOT_RESULTS = ("seconds", "digest", "digests", "redone", "precision", "tier", "training", "report", "finished")
 SERVERS = ("resource_tracker", "forkserver", "semaphore_tracker")  # of multiprocessing: they stay until pytest ends
 
 

@@ -10,11 +10,13 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from dnuc import __version__
 from dnuc.cli import app, main
+from dnuc.neighbors.calibration import Calibration
 from dnuc.store import RunStore
 from tests.conftest import arrays_job, digits_job, written_job
 
@@ -81,8 +83,9 @@ def test_a_refusal_in_a_process_of_its_own(tmp_path):
 
 def test_plan_prints_a_table_and_sums(dnuc, finished, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    code, out, err = dnuc("plan", written_job(arrays_job(finished[0]), tmp_path))
+    code, out, err = dnuc("plan", written_job(arrays_job(finished[0]), tmp_path), "--no-time")
     assert (code, err) == (0, "")
+    assert "hours" not in out
     assert all(name in out for name in ("early", "middle", "late", "features D", "memory/task"))
     assert re.search(r"^samples      240$", out, re.MULTILINE)
     assert re.search(r"^layers       3 of 1 networks$", out, re.MULTILINE)
@@ -91,11 +94,26 @@ def test_plan_prints_a_table_and_sums(dnuc, finished, tmp_path, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == ["tiny.toml"]
 
 
+def test_plan_predicts_time_and_says_from_what(dnuc, finished, tmp_path, monkeypatch):
+    measured = Calibration({"float32": 240**2 * 1.0}, 0.0, 0.0, 0.0)  # a second a feature
+    monkeypatch.setattr("dnuc.neighbors.calibration.calibrate", lambda k, precision, threads: measured)
+    one = tmp_path / "one.toml"
+    one.write_text('kind = "local"\nworkers = 1\nmemory = "3GiB"\n')
+    code, out, _ = dnuc("plan", written_job(arrays_job(finished[0]), tmp_path), "--on", one)
+    features = [np.load(finished[0] / f"{layer}.npy").shape[1] for layer in ("early", "middle", "late")]
+    assert code == 0
+    assert all(re.search(rf" {d} s │$", out, re.MULTILINE) for d in features)
+    total = (
+        "0:01 hours:minutes for the neighbors on 1 threads as fast as one just measured on this machine; a cluster's"
+    )
+    assert f"time         {total} workers may differ" in out
+
+
 def test_plan_says_why_its_number_of_samples_is_an_expectation(dnuc, tmp_path):
     job = digits_job(tmp_path)
     text = written_job(job, tmp_path).read_text().replace('"digits"', '"image_folder"\npath = "nowhere"')
     (tmp_path / "folder.toml").write_text(text)
-    code, out, _ = dnuc("plan", tmp_path / "folder.toml")
+    code, out, _ = dnuc("plan", tmp_path / "folder.toml", "--no-time")
     assert code == 0
     assert "samples      120 (as the job says; the data cannot be listed here: data.path = " in out
 
@@ -107,7 +125,9 @@ def test_run_prints_lines_to_stderr_and_the_report_to_stdout(here, dnuc, finishe
     path = tmp_path / "run"
     code, out, err = dnuc("run", written_job(arrays_job(finished[0]), tmp_path), "--out", path)
     assert (code, out) == (0, f"report: {path}/report/index.html\n")
-    assert re.search(r"^neighbors: 9/9 tiles, \S+/s, net/late, \d+\.\d s$", err, re.MULTILINE)
+    assert re.search(
+        r"^neighbors: 9/9 tiles, \S+ \SFLOP/s, \S+ \S+/s read, net/late in float32, \d+\.\d s$", err, re.MULTILINE
+    )
     assert re.search(r"^landscape: 3/3 layers", err, re.MULTILINE)
     assert "\x1b" not in err  # no terminal, no colors
 
@@ -196,7 +216,7 @@ def test_status_of_a_finished_run(dnuc, copy):
     assert row(out, "samples")[1:3] == ["1 of 1 manifest", "240 of 240 samples"]
     assert row(out, "activations")[1:3] == ["3 of 3 layers", "12 of 12 blocks"]
     assert row(out, "neighbors")[1:3] == ["3 of 3 layers", "9 of 9 tiles"]
-    assert re.fullmatch(r"9/9 tiles in \d+\.\d s, \S+/s", row(out, "neighbors")[3])
+    assert re.fullmatch(r"9/9 tiles in \d+\.\d s, \S+ \SFLOP/s, \S+ \S+/s read", row(out, "neighbors")[3])
     assert [row(out, stage)[1] for stage in ("measures", "landscape")] == ["3 of 3 layers"] * 2
     assert row(out, "overlaps")[1] == "1 of 1 networks"
     assert row(out, "report")[1] == "1 of 1 page"
@@ -233,12 +253,14 @@ def test_status_of_a_run_that_works(dnuc, copy):
     for layer in ("middle", "late"):
         store.drop(f"models/net/{layer}/neighbors")
     stage = {"name": "neighbors", "state": "running", "done": 10, "total": 30, "unit": "tiles", "resumed": 0}
-    stage |= {"seconds": 5.0, "per_second": 2.0, "note": "net/late"}
+    stage |= {"seconds": 5.0, "per_second": 2.0, "seconds_left": 30.0, "note": "net/late", "flop": 1e12}
+    stage |= {"flop_total": 7e12, "flop_per_second": 2e11, "bytes_read": 10**9, "bytes_per_second": 2 * 10**8}
     rewrite(path, state="running", host=socket.gethostname(), pid=os.getpid(), updated=time.time(), stages=[stage])
     code, out, _ = dnuc("status", path)
     assert code == 0
     assert re.match(r"tiny: not complete\nlast attempt: running, told \d s ago\n", out)
-    assert row(out, "neighbors")[1:] == ["1 of 3 layers", "3 of 3 tiles", "10/30 tiles in 5.0 s, 2/s, 10 s left"]
+    pace = "10/30 tiles in 5.0 s, 200 GFLOP/s, 200 MB/s read, 30 s left"
+    assert row(out, "neighbors")[1:] == ["1 of 3 layers", "3 of 3 tiles", pace]
     assert row(out, "landscape")[1] == "1 of 3 layers"  # what was found with other neighbors does not count
 
 

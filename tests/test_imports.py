@@ -13,11 +13,12 @@ PACKAGE = Path(dnuc.__file__).parent
 STAGES = ("data", "activations", "neighbors", "measures", "landscape", "report")
 
 # Who may import whom; a package may always import itself. "" is dnuc/__init__.py, which offers the public names.
-BASIS = {"errors", "_version"}
+BASIS = {"errors", "_version", "units"}
 HALF_WAY = {"job", "store", "cluster"} | BASIS
 MAY_IMPORT = {
     "_version": set(),
     "errors": set(),
+    "units": set(),
     "job": BASIS,
     "store": {"job"} | BASIS,
     "cluster": {"job"} | BASIS,

@@ -2,13 +2,15 @@
 
 import math
 
+import numpy as np
 import pytest
 
 from dnuc.cluster import Local
 from dnuc.errors import DataError, DnucError, ResourceError
 from dnuc.job import Job, read_job
+from dnuc.neighbors.calibration import Calibration
 from dnuc.pipeline import run_job
-from dnuc.plan import plan_job
+from dnuc.plan import plan_job, search_seconds
 from dnuc.store import RunStore, stage_group
 from tests.conftest import ROOT, N, arrays_job, digits_job
 
@@ -53,6 +55,17 @@ def test_the_plan_of_arrays_is_what_is_stored(finished):
 def test_the_plan_of_a_network_is_what_is_stored(here, tmp_path, tables):
     job = digits_job(tmp_path, **tables)
     assert_as_planned(job, run_job(job, out=tmp_path / "run", quiet=True))
+
+
+def test_more_threads_take_less_time_and_more_features_more(finished):
+    job = arrays_job(finished[0])
+    measured = Calibration({"float32": 1e9, "int8": 1e9, "bfloat16": 1e9}, 1e-9, 1e-6, 1e-9)
+    plans = [plan_job(job, Local(workers=n, memory="3GiB")) for n in (1, 2)]
+    one, two = (search_seconds(plan, job.neighbors, measured) for plan in plans)
+    assert [plan.threads for plan in plans] == [1, 2]
+    assert np.array(one) / 2 == pytest.approx(two)
+    features = [layer.features for layer in plans[0].layers]
+    assert sorted(features) == [f for _, f in sorted(zip(one, features, strict=True))]
 
 
 def test_a_plan_writes_and_computes_nothing(finished, tmp_path, monkeypatch):

@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
+
+from dnuc.units import pace
 
 LINE_EVERY = 10.0  # seconds between plain lines
 FILE_EVERY = 1.0  # seconds between writes of progress.json
@@ -28,33 +30,40 @@ def _bars(console: Console) -> Bars:
         MofNCompleteColumn(),
         TextColumn("{task.fields[unit]}"),
         TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
+        TextColumn("{task.fields[pace]}"),
         TextColumn("[dim]{task.fields[note]}"),
         console=console,
     )
 
 
 class Stage:
-    """One stage under way: how much is done, of how much, and how fast."""
+    """One stage under way: how much is done, of how much, and how fast.
 
-    def __init__(self, owner: Progress, name: str, total: int, unit: str, done: int) -> None:
+    Where units differ in size, `flop_total` says how much work all of them are: then the time that is left follows
+    from the work that is left, not from the number of units.
+    """
+
+    def __init__(self, owner: Progress, name: str, total: int, unit: str, done: int, flop_total: float) -> None:
         self._owner, self.name, self.total, self.unit = owner, name, total, unit
         self.done, self.resumed = done, done
+        self.flop, self.flop_resumed, self.flop_total, self.bytes_read = 0.0, 0.0, flop_total, 0
         self.note = ""
         self.started = self._line_at = time.monotonic()
         self.state = "running"
 
-    def advance(self, count: int = 1, note: str = "") -> None:
+    def advance(self, count: int = 1, note: str = "", *, flop: float = 0.0, bytes_read: int = 0) -> None:
         """Some more is done; `note` is shown beside the bar."""
         self.done += count
+        self.flop += flop
+        self.bytes_read += bytes_read
         self.note = note or self.note
         self._owner.show(self)
 
-    def resume(self, count: int) -> None:
+    def resume(self, count: int, flop: float = 0.0) -> None:
         """An earlier attempt turns out to have done some: it is done, but says nothing about the speed."""
         self.resumed += count
-        self.advance(count)
+        self.flop_resumed += flop
+        self.advance(count, flop=flop)
 
     @property
     def seconds(self) -> float:
@@ -69,16 +78,23 @@ class Stage:
     def _rate(self, seconds: float) -> float:
         return (self.done - self.resumed) / max(seconds, 1e-9)
 
+    def _left(self, seconds: float) -> float | None:
+        """Seconds to the end at the speed of this attempt; None where there is none to tell."""
+        done, resumed, total = self.done, self.resumed, self.total
+        work = (self.flop, self.flop_resumed, self.flop_total) if self.flop_total else (done, resumed, total)
+        now, before, end = work
+        if self.state != "running" or now <= before:
+            return None
+        return round(max(0.0, end - now) / (now - before) * seconds, 3)
+
     def line(self) -> str:
         """The state as one plain line."""
-        left = (self.total - self.done) / self.rate if self.rate > 0 else float("nan")
-        eta = f", {left:.0f} s left" if self.state == "running" and left == left else ""
         note = f", {self.note}" if self.note else ""
-        return f"{self.name}: {self.done}/{self.total} {self.unit}, {self.rate:.3g}/s{eta}{note}"
+        return f"{self.name}: {self.done}/{self.total} {self.unit}, {pace(self.record())}{note}"
 
     def record(self) -> dict[str, Any]:
         """The state for progress.json."""
-        seconds = self.seconds  # read once: rate and time are of the same moment
+        seconds = self.seconds  # read once: rates and times are of the same moment
         return {
             "name": self.name,
             "state": self.state,
@@ -88,7 +104,18 @@ class Stage:
             "resumed": self.resumed,
             "seconds": round(seconds, 6),
             "per_second": round(self._rate(seconds), 4),
+            "seconds_left": self._left(seconds),
             "note": self.note,
+            **(self._work(seconds) if self.flop_total else {}),
+        }
+
+    def _work(self, seconds: float) -> dict[str, float]:
+        return {
+            "flop": self.flop,
+            "flop_total": self.flop_total,
+            "flop_per_second": round((self.flop - self.flop_resumed) / max(seconds, 1e-9)),
+            "bytes_read": self.bytes_read,
+            "bytes_per_second": round(self.bytes_read / max(seconds, 1e-9)),
         }
 
 
@@ -121,14 +148,14 @@ class Progress:
                 file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
 
     @contextmanager
-    def stage(self, name: str, total: int, unit: str, done: int = 0) -> Iterator[Stage]:
-        """A stage of `total` units, `done` of which an earlier attempt finished."""
-        stage = Stage(self, name, total, unit, done)
+    def stage(self, name: str, total: int, unit: str, done: int = 0, *, flop_total: float = 0.0) -> Iterator[Stage]:
+        """A stage of `total` units, `done` of which an earlier attempt finished; of so much work, if that is known."""
+        stage = Stage(self, name, total, unit, done, flop_total)
         terminal = self._console.is_terminal and not self._quiet
         self._bars = _bars(self._console) if terminal else None
         if self._bars is not None:
             self._bars.start()
-            self._bar = self._bars.add_task(name, total=total, completed=done, unit=unit, note="")
+            self._bar = self._bars.add_task(name, total=total, completed=done, unit=unit, pace="", note="")
         try:
             self.show(stage)
             yield stage
@@ -150,7 +177,7 @@ class Progress:
         """Draw the bar, or a line now and then; write progress.json now and then."""
         now = time.monotonic()
         if self._bars is not None:
-            self._bars.update(self._bar, completed=stage.done, note=stage.note)
+            self._bars.update(self._bar, completed=stage.done, pace=pace(stage.record()), note=stage.note)
         elif not self._quiet and now - stage._line_at > LINE_EVERY:
             stage._line_at = now
             self._console.print(stage.line(), highlight=False, markup=False)

@@ -53,6 +53,7 @@ class Search:
         """`sources` has one entry a block (a piece of the array, or its future), or one entry for the whole array."""
         self.k, self.blocks, self.ledger, self.label = k, blocks, ledger, label
         self._sources, self._settings = sources, (k, precision, device, threads)
+        self.tier = ""  # in which the last merged tile was filtered
         self._name = uuid.uuid4().hex
         self._known = np.full((blocks.n, len(ladder(k))), np.inf)
         done = ledger.tiles >= 0
@@ -100,6 +101,7 @@ class Search:
         if i != j:
             self._merge(j, result.right)
         self.ledger.mark(self.blocks.position(i, j), result.redone)
+        self.tier = result.tier
 
     @property
     def redone(self) -> int:

@@ -12,6 +12,7 @@ from dnuc.job import NeighborSearch
 from dnuc.neighbors.blocks import Blocks, choose_rows, tile_bytes
 from dnuc.neighbors.ledger import StoredLedger
 from dnuc.neighbors.search import Search, check_search, run_searches
+from dnuc.neighbors.work import Work, search_work, tile_work
 from dnuc.store import RunStore, StoredArray, stage_group
 
 
@@ -31,14 +32,18 @@ def run_neighbors(store: RunStore, wanted: list[LayerSearch], settings: Neighbor
         return
     plans = [(w, _blocks(store, w, settings, cluster)) for w in waiting]
     total = sum(blocks.tiles for _, blocks in plans)
-    with cluster.progress.stage("neighbors", total, "tiles") as stage:
+    flop = sum(search_work(blocks, _activations(store, w).shape[1]).flop for w, blocks in plans)
+    with cluster.progress.stage("neighbors", total, "tiles", flop_total=flop) as stage:
         last = time.monotonic()
         searches = _searches(store, plans, settings, cluster.capacity.cores, stage.resume)
-        for search, _, _ in run_searches(searches, cluster.client):
+        for search, i, j in run_searches(searches, cluster.client):
             now = time.monotonic()
             search.count(now - last)
             last = now
-            stage.advance(note=search.label)
+            work = search.work(i, j)
+            stage.advance(
+                note=f"{search.label} in {search.tier}", flop=work.flop, bytes_read=work.values * search.itemsize
+            )
 
 
 class _StoredSearch(Search):
@@ -48,7 +53,8 @@ class _StoredSearch(Search):
         self, store: RunStore, wanted: LayerSearch, blocks: Blocks, settings: NeighborSearch, threads: int
     ) -> None:
         self._store, self._group = store, _group(wanted)
-        source = store.array(stage_group(wanted.model, wanted.layer, "activations"), "activation")
+        source = _activations(store, wanted)
+        self.itemsize, self.features, self._precision = source.dtype.itemsize, source.shape[1], settings.precision
         store.begin(self._group, wanted.digest)
         ledger = StoredLedger(store, self._group, blocks, settings.k)
         label = f"{wanted.model}/{wanted.layer}"
@@ -56,6 +62,10 @@ class _StoredSearch(Search):
             [source], settings.k, blocks, ledger, precision=settings.precision, threads=threads, label=label
         )
         self._unmerged, self._seconds = len(self.left), 0.0
+
+    def work(self, i: int, j: int) -> Work:
+        """What a tile costs."""
+        return tile_work(self.blocks, i, j, self.features)
 
     def count(self, seconds: float) -> None:
         """Another tile is merged, `seconds` after the one before."""
@@ -67,7 +77,15 @@ class _StoredSearch(Search):
     def finish(self) -> None:
         """Write the completion marker."""
         self._store.discard(self._group, "last_merge")
-        self._store.finish(self._group, k=self.k, redone=self.redone, seconds=round(self._seconds, 3))
+        self._store.finish(
+            self._group,
+            k=self.k,
+            redone=self.redone,
+            seconds=round(self._seconds, 3),
+            flop=search_work(self.blocks, self.features).flop,
+            precision=self._precision,
+            tier=self.tier,
+        )
 
 
 def _searches(
@@ -75,16 +93,21 @@ def _searches(
     plans: list[tuple[LayerSearch, Blocks]],
     settings: NeighborSearch,
     threads: int,
-    resume: Callable[[int], None],
+    resume: Callable[[int, float], None],
 ) -> Iterator[_StoredSearch]:
     """Each layer's search, made when its turn comes; a layer whose tiles are all merged is finished at once."""
     for wanted, blocks in plans:
         search = _StoredSearch(store, wanted, blocks, settings, threads)
-        resume(blocks.tiles - len(search.left))
+        left = sum(search.work(i, j).flop for i, j in search.left)
+        resume(blocks.tiles - len(search.left), search_work(blocks, search.features).flop - left)
         if search.left:
             yield search
         else:
             search.finish()
+
+
+def _activations(store: RunStore, wanted: LayerSearch) -> StoredArray:
+    return store.array(stage_group(wanted.model, wanted.layer, "activations"), "activation")
 
 
 def _group(wanted: LayerSearch) -> str:
@@ -93,7 +116,7 @@ def _group(wanted: LayerSearch) -> str:
 
 def _blocks(store: RunStore, wanted: LayerSearch, settings: NeighborSearch, cluster: Cluster) -> Blocks:
     """The blocks of an interrupted search if they may still be used, so that it goes on; else those of a new one."""
-    source = store.array(stage_group(wanted.model, wanted.layer, "activations"), "activation")
+    source = _activations(store, wanted)
     check_search(source.shape, settings.k, f"{wanted.model}/{wanted.layer}")
     n, features = source.shape
     group, itemsize = _group(wanted), source.dtype.itemsize

@@ -140,8 +140,14 @@ def fastest_tier(device: str = "cpu") -> Tier:
 def measured_rates(device: str = "cpu") -> dict[Tier, float]:
     """Multiplications and additions a second of one thread (or one GPU) in every tier that works here."""
     usable = [tier for tier in WORTH if tier is not INT8 or multiplies_integers(device)]
+    return {tier: measured_rate(tier, device) for tier in usable}
+
+
+@cache
+def measured_rate(tier: Tier, device: str = "cpu") -> float:
+    """Multiplications and additions a second of one thread (or one GPU) in one tier."""
     with plain_products():
-        return {tier: _rate(tier, device) for tier in usable}
+        return _rate(tier, device)
 
 
 def _rate(tier: Tier, device: str, rounds: int = 3) -> float:

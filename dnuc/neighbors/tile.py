@@ -17,11 +17,12 @@ NOTHING = Found(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
 
 @dataclass(frozen=True)
 class TileResult:
-    """What a tile found for the rows of both its blocks, and how many rows a finer tier had to redo."""
+    """What a tile found for the rows of both its blocks, how, and how many rows a finer tier had to redo."""
 
     left: Found
     right: Found
     redone: int = 0
+    tier: str = ""  # of the filter
 
 
 def tile(
@@ -65,4 +66,4 @@ def tile(
             work = DeviceNeighbors(left, right, known, k, workers, device)
         work.run(tier)
         found = [work.best[block].found(work.radius(block)) for block in (0, 1)]
-    return TileResult(found[0], NOTHING if work.same else found[1], work.redone)
+    return TileResult(found[0], NOTHING if work.same else found[1], work.redone, tier.name)

@@ -1,10 +1,12 @@
 """What a run tells: progress.json whole at any moment, plain lines without a terminal, everything in log.txt."""
 
+import io
 import json
 import re
 import threading
 
 import pytest
+from rich.console import Console
 
 from dnuc.cluster import progress as module
 from dnuc.cluster.progress import Progress
@@ -12,8 +14,8 @@ from dnuc.cluster.progress import Progress
 
 @pytest.fixture
 def every_write(monkeypatch):
-    monkeypatch.setattr(module, "FILE_EVERY", 0)
-    monkeypatch.setattr(module, "LINE_EVERY", 0)
+    monkeypatch.setattr(module, "FILE_EVERY", -1)  # also while a test holds the clock
+    monkeypatch.setattr(module, "LINE_EVERY", -1)
 
 
 def read(directory):
@@ -47,6 +49,47 @@ def test_work_that_is_found_finished_counts_as_done_but_not_as_speed(tmp_path, e
     [found] = read(tmp_path)["stages"]
     assert (found["done"], found["resumed"]) == (100, 90)
     assert found["per_second"] * found["seconds"] == pytest.approx(10, rel=1e-3)
+
+
+def test_units_of_different_size_are_told_by_their_work(tmp_path, every_write, monkeypatch, capfd):
+    """Nine small tiles of ten are done, but half of the work: as much time is left as has passed."""
+    progress, clock = Progress(tmp_path), [0.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: clock[0])
+    with progress.stage("neighbors", 10, "tiles", flop_total=18e9) as stage:
+        assert read(tmp_path)["stages"][0]["seconds_left"] is None
+        clock[0] = 2.0
+        stage.advance(9, note="fc", flop=9e9, bytes_read=50_000_000)
+        [found] = read(tmp_path)["stages"]
+        assert (found["flop"], found["flop_total"], found["flop_per_second"]) == (9e9, 18e9, 4.5e9)
+        assert (found["bytes_read"], found["bytes_per_second"]) == (50_000_000, 25_000_000)
+        assert found["seconds_left"] == 2.0
+        assert stage.line() == "neighbors: 9/10 tiles, 4.5 GFLOP/s, 25 MB/s read, 2 s left, fc"
+        stage.advance(flop=9e9)
+        assert read(tmp_path)["stages"][0]["seconds_left"] == 0
+    assert read(tmp_path)["stages"][0]["seconds_left"] is None
+    assert capfd.readouterr().err.endswith("neighbors: 10/10 tiles, 9 GFLOP/s, 25 MB/s read, fc, 2.0 s\n")
+
+
+def test_work_of_an_earlier_attempt_is_no_speed(tmp_path, every_write, monkeypatch):
+    progress, clock = Progress(tmp_path, quiet=True), [0.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: clock[0])
+    with progress.stage("neighbors", 10, "tiles", flop_total=10e9) as stage:
+        stage.resume(7, 7e9)
+        assert read(tmp_path)["stages"][0]["seconds_left"] is None
+        clock[0] = 3.0
+        stage.advance(flop=1e9)
+        [found] = read(tmp_path)["stages"]
+        assert (found["flop"], found["resumed"], found["seconds_left"]) == (8e9, 7, 6.0)
+        assert found["flop_per_second"] == pytest.approx(1e9 / 3, abs=1)
+
+
+def test_a_terminal_shows_a_bar_with_rates(monkeypatch):
+    written = io.StringIO()
+    progress = Progress()
+    progress._console = Console(file=written, force_terminal=True, width=120)
+    with progress.stage("neighbors", 2, "tiles", flop_total=2e9) as stage:
+        stage.advance(flop=1e9, bytes_read=1000)
+    assert re.search(r"neighbors .*1/2.*tiles.*FLOP/s, .*B/s read, \d+ s left", written.getvalue())
 
 
 def test_a_stage_that_is_left_by_an_error_is_stopped_and_later_ones_follow(tmp_path, every_write, capfd):
