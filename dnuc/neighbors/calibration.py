@@ -33,7 +33,8 @@ from dnuc.store import in_memory
 
 # Few features show what pairs and rows cost, many what values cost; the last are read in two chunks, twice.
 SEARCHES = ((2048, 64), (5120, 64), (3072, 4096), (512, 2 * CHUNK))
-AT_ONCE = 2  # searches, where more than one thread will compute: they share caches and memory then, too
+MANY = 1024  # features, from which threads wait for memory: searches are then measured side by side,
+AT_ONCE = 2  # so many, where more than one thread will compute; of few features alone, for they share only Python
 ROUNDS = 2  # the faster one counts: the first also warms up
 HIDDEN = 12  # variables that the data depend on
 STORED_ROWS = 512  # together in a chunk
@@ -71,7 +72,7 @@ class Calibration:
 def calibrate(k: int, precision: Precision = "auto", threads: int = 1) -> Calibration:
     """Measure this machine, as it is when so many threads compute."""
     at_once = min(threads, CPU_COUNT, AT_ONCE)
-    measured = [_measure(n, features, k, precision, at_once) for n, features in SEARCHES]
+    measured = [_measure(n, d, k, precision, at_once if d >= MANY else 1) for n, d in SEARCHES]
     rates = {name: measured_rate(TIERS[name]) for name in {m.tier for m in measured}}
     return fit(measured, rates)
 
