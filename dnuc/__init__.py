@@ -27,11 +27,12 @@ if TYPE_CHECKING:
     from dnuc.measures.hubs import Hubs, hubness, top_hubs
     from dnuc.measures.overlap import Overlap, data_overlap, label_overlap
     from dnuc.neighbors.lists import Neighbors
-    from dnuc.neighbors.search import nearest_neighbors
+    from dnuc.neighbors.search import count_within, nearest_neighbors
     from dnuc.notebook import Run, open_run, run
 
 _HOME = {
     "nearest_neighbors": "dnuc.neighbors.search",
+    "count_within": "dnuc.neighbors.search",
     "Neighbors": "dnuc.neighbors.lists",
     "two_nn": "dnuc.measures.dimension",
     "Dimension": "dnuc.measures.dimension",
@@ -70,6 +71,7 @@ __all__ = [
     "Tree",
     "__version__",
     "agreement",
+    "count_within",
     "data_overlap",
     "dendrogram",
     "density_peaks",

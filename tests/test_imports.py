@@ -32,7 +32,7 @@ MAY_IMPORT = {
 EXCEPTION = ("dnuc.neighbors.lists", {"measures", "landscape"})  # the Neighbors type
 DOORS = {
     "zarr": ("store/",),
-    "distributed": ("cluster/", "neighbors/search.py"),
+    "distributed": ("cluster/", "neighbors/graph.py", "neighbors/search.py"),
     "matplotlib": ("report/",),
     "torch": ("activations/", "neighbors/"),
 }
@@ -90,7 +90,11 @@ PLANTED = [
     ("data/stage.py", "from dnuc import run", "data must not import dnuc.run"),
     ("pipeline.py", "import dnuc.cli", "pipeline must not import dnuc.cli"),
     ("neighbors/stage.py", "import zarr", "zarr only in store/"),
-    ("neighbors/tile.py", "import distributed.client", "distributed only in cluster/, neighbors/search.py"),
+    (
+        "neighbors/tile.py",
+        "import distributed.client",
+        "distributed only in cluster/, neighbors/graph.py, neighbors/search.py",
+    ),
     ("landscape/tree.py", "from matplotlib import pyplot", "matplotlib only in report/"),
     ("report/page.py", "if True:\n    import torch", "torch only in activations/, neighbors/"),
 ]

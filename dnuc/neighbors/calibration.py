@@ -24,9 +24,10 @@ from dask.system import CPU_COUNT
 from scipy.optimize import nnls
 
 from dnuc.neighbors.blocks import CHUNK, Blocks
+from dnuc.neighbors.graph import Precision, run_searches
 from dnuc.neighbors.keeping import forget
 from dnuc.neighbors.ledger import MemoryLedger
-from dnuc.neighbors.search import Precision, Search, run_searches
+from dnuc.neighbors.search import Search
 from dnuc.neighbors.tiers import TIERS, choose_tier, measured_rate
 from dnuc.neighbors.work import Work, search_work
 from dnuc.store import in_memory

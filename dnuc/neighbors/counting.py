@@ -41,9 +41,18 @@ class TileCounts:
 
 
 def count_tile(
-    left: Rows, right: Rows, ball_left: Ball, ball_right: Ball, tier: Tier = FLOAT32, threads: int = 1
+    left: Rows,
+    right: Rows,
+    ball_left: Ball,
+    ball_right: Ball,
+    tier: Tier = FLOAT32,
+    threads: int = 1,
+    device: str = "cpu",
 ) -> TileCounts:
-    """What the rows of two blocks count in each other; of a diagonal tile, in itself (`right` is empty then)."""
+    """What the rows of two blocks count in each other; of a diagonal tile, in itself (`right` is empty then).
+
+    `device` is accepted as every reduction's is; counts are made on the CPU.
+    """
     with crew(threads) as workers:
         work = _Counts(left, right, (ball_left, ball_right), workers)
         work.run(tier)

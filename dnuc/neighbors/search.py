@@ -1,99 +1,55 @@
-"""The graph of the search: tiles as tasks, their results merged as they come.
-
-Tiles of several layers share one window of futures, so that workers are busy also while a layer ends. A tile is made
-when a worker will soon be free and carries the radii known at that moment; what it returns is a few candidates a row.
-"""
+"""Searches of one array: its nearest neighbors, and how many samples lie within a radius of each."""
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Iterable, Iterator
-from functools import cached_property
-from typing import Any, Literal, TypeVar
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import numpy as np
-from dask.array import Array as DaskArray
 from dask.system import CPU_COUNT
 from dask.utils import parse_bytes
 from distributed import Client
 
-from dnuc.cluster import Task, run_tasks
 from dnuc.errors import DnucError
-from dnuc.neighbors.blocks import CHUNK, Blocks, choose_rows
+from dnuc.neighbors.blocks import Blocks, choose_rows
+from dnuc.neighbors.counting import Ball, TileCounts, count_tile
 from dnuc.neighbors.device import device_memory
-from dnuc.neighbors.keeping import forget, resident
+from dnuc.neighbors.graph import Precision, TileSearch, run_searches, spread
 from dnuc.neighbors.ledger import Ledger, MemoryLedger
 from dnuc.neighbors.lists import Neighbors
 from dnuc.neighbors.nearest import Found, ladder
 from dnuc.neighbors.refine import merge_candidates
-from dnuc.neighbors.rows import Piece, Rows, sample_mean, working_type
+from dnuc.neighbors.rows import working_type
 from dnuc.neighbors.tiers import choose_tier
 from dnuc.neighbors.tile import TileResult, tile
 
-Precision = Literal["auto", "int8", "bfloat16", "float32", "float64"]
 DEFAULT_MEMORY = 2 * 2**30
 HOST_MEMORY = 2**62  # where the tiles of an accelerator are limited by its own
 
 
-class Search:
-    """One array's search: the tiles still to run, and the lists they are merged into."""
+class Search(TileSearch):
+    """The k nearest: tiles are merged into the lists of a ledger."""
 
-    def __init__(
-        self,
-        sources: list[Any],
-        k: int,
-        blocks: Blocks,
-        ledger: Ledger,
-        *,
-        precision: Precision = "auto",
-        device: str = "cpu",
-        threads: int = 1,
-        label: str = "x",
-    ) -> None:
-        """`sources` has one entry a block (a piece of the array, or its future), or one entry for the whole array."""
-        self.k, self.blocks, self.ledger, self.label = k, blocks, ledger, label
-        self._sources, self._settings = sources, (k, precision, device, threads)
+    def __init__(self, sources: list[Any], k: int, blocks: Blocks, ledger: Ledger, **settings: Any) -> None:
+        """`settings`: precision, device, threads and label of a `TileSearch`."""
+        super().__init__(sources, blocks, **settings)
+        self.k, self.ledger = k, ledger
         self.tier = ""  # in which the last merged tile was filtered
-        self._name = uuid.uuid4().hex
         self._known = np.full((blocks.n, len(ladder(k))), np.inf)
         done = ledger.tiles >= 0
         if done.any():
             # A tile that was merged, but stopped before it was marked, runs again: what it found before must not be
             # counted beside what it finds now. So a search that goes on tells its tiles the k-th distances alone.
             self._known = np.concatenate([ledger.read(blocks.span(b))[1][:, -1:] for b in range(blocks.count)])
-        self.left = [pair for pair in blocks.pairs() if not done[blocks.position(*pair)]]
+        self.left = [pair for pair in self.left if not done[blocks.position(*pair)]]
 
-    def tasks(self) -> Iterator[Task]:
-        """The tiles that are not merged yet, each with the radii of the moment it is asked for."""
-        for i, j in self.left:
-            yield Task(
-                _tile_task,
-                (
-                    *self._rows(i),
-                    *self._rows(j),
-                    self._known[self.blocks.span(i)],
-                    self._known[self.blocks.span(j)],
-                    *self._settings,
-                    self._center,
-                    self._name,
-                    self.label,
-                ),
-                context=(self, i, j),
-                name=f"tile-{self.label}-{i}-{j}",
-            )
+    @property
+    def reduction(self) -> Callable[..., TileResult]:
+        return partial(tile, k=self.k)
 
-    @cached_property
-    def _center(self) -> np.ndarray | None:
-        """One center for all tiles, so that a worker can keep rounded blocks; None where tiles find their own."""
-        if len(self._sources) > 1 or self._sources[0].shape[1] > CHUNK or self.blocks.count == 1:
-            return None
-        return sample_mean(self._sources[0])
-
-    def _rows(self, block: int) -> tuple[Any, slice, bool]:
-        span = self.blocks.span(block)
-        if len(self._sources) == 1:
-            return self._sources[0], span, True
-        return self._sources[block], span, False
+    def known(self, block: int) -> np.ndarray:
+        return self._known[self.blocks.span(block)]
 
     def absorb(self, i: int, j: int, result: TileResult) -> None:
         """Merge what a tile found, store it, and note that the tile is done."""
@@ -118,36 +74,26 @@ class Search:
         self._known[span] = distance[:, ladder(self.k)[-self._known.shape[1] :] - 1]
 
 
-def _tile_task(
-    left: Any, span_left: slice, whole_left: bool, right: Any, span_right: slice, whole_right: bool,
-    known_left: np.ndarray, known_right: np.ndarray,
-    k: int, precision: Precision, device: str, threads: int, center: np.ndarray | None, search: str, label: str,
-) -> TileResult:  # fmt: skip
-    """One tile on a worker. A source is the whole array, or the block's own piece of it."""
-    rows = [
-        Rows(source if whole else Piece(source, span.start), span.start, span.stop, label, center=center)
-        for source, span, whole in ((left, span_left, whole_left), (right, span_right, whole_right))
-    ]
-    tier = choose_tier(precision, rows[0].count * rows[1].count, rows[0].features, device)
-    rows = resident(search, rows)
-    return tile(rows[0], rows[1], known_left, known_right, k, tier, threads, device)
+class CountSearch(TileSearch):
+    """Samples within a radius: counts of tiles are added."""
 
+    def __init__(self, sources: list[Any], blocks: Blocks, ball: Ball, **settings: Any) -> None:
+        super().__init__(sources, blocks, **settings)
+        self._ball = ball
+        self.counts = np.zeros(blocks.n, np.int64)
 
-AnySearch = TypeVar("AnySearch", bound=Search)
+    @property
+    def reduction(self) -> Callable[..., TileCounts]:
+        return count_tile
 
+    def known(self, block: int) -> Ball:
+        span = self.blocks.span(block)
+        return Ball(self._ball.radius[span], self._ball.before[span])
 
-def run_searches(searches: Iterable[AnySearch], client: Client | None = None) -> Iterator[tuple[AnySearch, int, int]]:
-    """Run every tile of every search, yielding (search, i, j) after each is merged."""
-    tasks = (task for search in searches for task in search.tasks())
-    try:
-        for task, result in run_tasks(client, tasks):
-            search, i, j = task.context
-            search.absorb(i, j, result)
-            yield search, i, j
-    finally:
-        forget()
-        if client is not None and client.status == "running":
-            client.run(forget, on_error="ignore")
+    def absorb(self, i: int, j: int, result: TileCounts) -> None:
+        self.counts[self.blocks.span(i)] += result.left
+        if i != j:
+            self.counts[self.blocks.span(j)] += result.right
 
 
 def nearest_neighbors(
@@ -196,26 +142,107 @@ def nearest_neighbors(
     >>> nearest_neighbors(np.array([[0.0], [1.0], [3.0]]), k=1).index.ravel()
     array([1, 0, 1])
     """
+    x = _checked(x, k)
+    choose_tier(precision, 0, 0, device or "cpu")
+    blocks = _blocks(x, k, memory_limit, client, device)
+    ledger = MemoryLedger(blocks, k)
+    settings = {"precision": precision, "device": device or "cpu", "threads": _threads(client)}
+    search = Search(spread(x, blocks, client), k, blocks, ledger, **settings)
+    for _ in run_searches([search], client):
+        pass
+    return Neighbors(ledger.index, ledger.distance, search.redone)
+
+
+def count_within(
+    x: Any,
+    radius: Any,
+    *,
+    before: Any = None,
+    precision: Precision = "auto",
+    memory_limit: int | str | None = None,
+    client: Client | None = None,
+) -> np.ndarray:
+    """How many other samples lie within a radius of each sample: exact, whatever the settings.
+
+    With the distance and the position of a sample's neighbor as `radius` and `before`, the count plus one is that
+    neighbor's rank in the total order (distance, index): what the information imbalance (Glielmo, Zeni, Cheng, Csanyi,
+    Laio 2022) asks of a second representation, however large the rank is.
+
+    Parameters
+    ----------
+    x : (N, D) array
+        NumPy array, Zarr array or Dask array.
+    radius : float or (N,) array
+        Euclidean distances, not negative; infinity counts all.
+    before : (N,) array of int, optional
+        Of samples at just the radius, count only those whose position is smaller than this; all when absent.
+    precision, memory_limit, client
+        As in `nearest_neighbors`.
+
+    Returns
+    -------
+    (N,) int64
+        The sample itself is not counted.
+
+    Raises
+    ------
+    DnucError
+        If x is not a 2-D array of numbers, a radius is negative or NaN, or radius or before has another length.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> count_within(np.array([[0.0], [1.0], [3.0]]), radius=2.0)
+    array([1, 2, 1])
+    """
+    x = _checked(x, 1)
+    ball = _ball(radius, before, x.shape[0])
+    blocks = _blocks(x, 1, memory_limit, client, None)
+    choose_tier(precision, 0, 0)
+    search = CountSearch(spread(x, blocks, client), blocks, ball, precision=precision, threads=_threads(client))
+    for _ in run_searches([search], client):
+        pass
+    return search.counts
+
+
+def _ball(radius: Any, before: Any, n: int) -> Ball:
+    radii = np.asarray(radius, dtype=np.float64)
+    if radii.ndim == 0:
+        radii = np.full(n, radii)
+    limit = np.full(n, n) if before is None else np.asarray(before)
+    for name, values in (("radius", radii), ("before", limit)):
+        if values.shape != (n,):
+            raise DnucError(f"{name} has shape {values.shape}; x has {n} samples, so it must be ({n},)")
+    if not (radii >= 0).all():
+        first = int(np.flatnonzero(~(radii >= 0))[0])
+        raise DnucError(f"radius of sample {first} is {radii[first]}; it must be a distance: 0 or more, not NaN")
+    if limit.dtype.kind not in "iu":
+        raise DnucError(f"before has type {limit.dtype}; it must be positions of samples, integers")
+    return Ball(radii, limit.astype(np.int64))
+
+
+def _checked(x: Any, k: int) -> Any:
+    """The array, if its neighbors can be searched."""
     if not hasattr(x, "shape"):
         x = np.asarray(x)
     check_search(x.shape, k)
     if x.dtype.kind not in "fiub":
         raise DnucError(f"x has type {x.dtype}; it must be real numbers")
-    choose_tier(precision, 0, 0, device or "cpu")
+    return x
+
+
+def _blocks(x: Any, k: int, memory_limit: int | str | None, client: Client | None, device: str | None) -> Blocks:
     n, features = x.shape
-    itemsize = np.dtype(working_type(x.dtype)).itemsize
-    tasks = 1 if client is None else sum(client.nthreads().values())
     own = device_memory(device)
     memory = HOST_MEMORY if own is not None and memory_limit is None else _memory(memory_limit)
-    blocks = Blocks(n, choose_rows(n, features, memory, itemsize=itemsize, k=k, tasks=tasks, device_memory=own))
-    ledger = MemoryLedger(blocks, k)
-    threads = 1 if client is not None else CPU_COUNT
-    search = Search(
-        _sources(x, blocks, client), k, blocks, ledger, precision=precision, device=device or "cpu", threads=threads
-    )
-    for _ in run_searches([search], client):
-        pass
-    return Neighbors(ledger.index, ledger.distance, search.redone)
+    tasks = 1 if client is None else max(1, sum(client.nthreads().values()))
+    itemsize = np.dtype(working_type(x.dtype)).itemsize
+    return Blocks(n, choose_rows(n, features, memory, itemsize=itemsize, k=k, tasks=tasks, device_memory=own))
+
+
+def _threads(client: Client | None) -> int:
+    """Threads of one tile: all cores in this process; on workers one, for Dask counts on it."""
+    return CPU_COUNT if client is None else 1
 
 
 def _memory(limit: int | str | None) -> int:
@@ -235,16 +262,3 @@ def check_search(shape: tuple[int, ...], k: int, label: str = "x") -> None:
             f"k = {k} neighbors asked for among N = {shape[0]} samples of {label}: "
             f"k must be 1 .. {max(shape[0] - 1, 0)}, for a sample is not its own neighbor"
         )
-
-
-def _sources(x: Any, blocks: Blocks, client: Client | None) -> list[Any]:
-    """What tasks read from: the array itself, or its row blocks spread over the workers."""
-    if client is None:
-        return [x]
-    if isinstance(x, DaskArray):
-        parts = x.rechunk({0: blocks.rows, 1: -1}).to_delayed().ravel()
-        return client.compute(list(parts))
-    if isinstance(x, np.ndarray):
-        # keys made of the content would collide with those of an earlier search that are just being released
-        return client.scatter([x[blocks.span(b)] for b in range(blocks.count)], hash=False)
-    return [x]

@@ -10,8 +10,9 @@ from dnuc.cluster import Capacity, Cluster
 from dnuc.errors import ResourceError
 from dnuc.job import NeighborSearch
 from dnuc.neighbors.blocks import Blocks, choose_rows, tile_bytes
+from dnuc.neighbors.graph import run_searches
 from dnuc.neighbors.ledger import StoredLedger
-from dnuc.neighbors.search import Search, check_search, run_searches
+from dnuc.neighbors.search import Search, check_search
 from dnuc.neighbors.work import Work, search_work, tile_work
 from dnuc.store import RunStore, StoredArray, stage_group
 

@@ -212,7 +212,7 @@ def names() -> list[str]:
     """All of them; dnuc's precisions are asked for, so only in an environment that has dnuc."""
     from typing import get_args
 
-    from dnuc.neighbors.search import Precision
+    from dnuc.neighbors.graph import Precision
 
     tiers: list[Any] = [f"dnuc-{p}" for p in get_args(Precision) if p != "auto"]
     return ["dnuc", *tiers, *(name for name in CONTENDERS if name != "dnuc")]
