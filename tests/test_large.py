@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import resource
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from dnuc.cluster import Local
-from dnuc.job import parse_job
+from dnuc.cluster import Local, Progress, connect
+from dnuc.job import NeighborSearch, parse_job
+from dnuc.neighbors.lists import stored_neighbors
+from dnuc.neighbors.stage import LayerSearch, run_neighbors
 from dnuc.notebook import Run
 from dnuc.pipeline import run_job
+from dnuc.store import RunStore, stage_group
 from tests import reference
 
 CLASSES, IMAGES = 20, 10
@@ -74,3 +78,56 @@ def test_resnet152_passes_layers_of_802816_features_in_bounded_memory(tmp_path):
     state = json.loads((run.path / "progress.json").read_text())
     assert state["state"] == "finished"
     print(layers[["layer", "features", "seconds_activations", "seconds_neighbors", "intrinsic_dimension"]].to_string())
+
+
+MEMORY = {
+    # layer, samples, features, bytes of a worker: what must fit although the activations do not
+    "wide": (4_000, 802_816, "3GB"),  # 12 GB of activations
+    "many": (300_000, 64, "2GiB"),
+}
+
+
+def store_wave(store: RunStore, group: str, n: int, features: int, rows: int = 500) -> None:
+    """Activations of low intrinsic dimension, written a row block at a time."""
+    basis = np.random.default_rng(0).standard_normal((24, features), dtype=np.float32)
+    store.declare(group, "activation", (n, features), (rows, 8192))
+    for first in range(0, n, rows):
+        latent = np.random.default_rng(first + 1).standard_normal((min(rows, n - first), 24), dtype=np.float32)
+        store.write(
+            group, "activation", (slice(first, first + len(latent)), slice(None)), np.maximum(latent @ basis, 0)
+        )
+
+
+@pytest.mark.large
+@pytest.mark.cluster
+@pytest.mark.parametrize("name", MEMORY)
+def test_workers_stay_within_their_memory(name, tmp_path):
+    n, features, memory = MEMORY[name]
+    store = RunStore.create(tmp_path / "run")
+    store_wave(store, stage_group("net", name, "activations"), n, features)
+    with connect(Local(workers=2, memory=memory), Progress(store.path, quiet=True)) as cluster:
+        run_neighbors(store, [LayerSearch("net", name, "d")], NeighborSearch(k=30), cluster)
+        peaks = cluster.client.run(peak_bytes)
+        limit = cluster.client.scheduler_info(n_workers=-1)["workers"].popitem()[1]["memory_limit"]
+    print(f"{name}: at most {max(peaks.values()) / 2**30:.2f} of {limit / 2**30:.2f} GiB a worker")
+    assert max(peaks.values()) < limit
+    found = stored_neighbors(store, "net", name)
+    x = store.array(stage_group("net", name, "activations"), "activation")
+    rows = np.sort(np.random.default_rng(0).choice(n, 3, replace=False))
+    distance = np.zeros((3, n))
+    for first in range(0, n, 500):
+        for chunk in range(0, features, 2**17):
+            part = x[first : first + 500, chunk : chunk + 2**17].astype(np.float64)
+            for i, row in enumerate(rows):
+                own = x[int(row) : int(row) + 1, chunk : chunk + 2**17].astype(np.float64)
+                distance[i, first : first + 500] += ((part - own) ** 2).sum(axis=1)
+    for i, row in enumerate(rows):
+        distance[i, row] = np.inf
+        order = np.lexsort((np.arange(n), distance[i]))[:30]
+        assert set(order) == set(found.index[row])
+        np.testing.assert_allclose(np.sqrt(distance[i][order]), found.distance[row], rtol=1e-12)
+
+
+def peak_bytes() -> int:
+    """The largest resident memory of this process so far."""
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
