@@ -118,6 +118,9 @@ def _to_int8(x, center, signs, span, values, scale, norm_sq, residual, first, la
             _transform(row[width - span :])
             row[: width - span] *= np.float32(growth)
         largest = _largest(row)
+        if not largest < np.float32(np.inf):
+            residual[r] = np.inf
+            continue
         inverse = np.float32(INT8_LEVELS) / max(largest, np.float32(2.0**-100))
         squares, errors = _to_whole(row, inverse)
         step = 1 / (np.float64(inverse) * (growth * growth if twice else growth))
@@ -127,8 +130,6 @@ def _to_int8(x, center, signs, span, values, scale, norm_sq, residual, first, la
         # the last term: numbers below the smallest normal one are rounded to multiples of 2^-149
         residual[r] = inexact * step * (np.sqrt(np.float64(errors)) + lost * np.sqrt(np.float64(squares)))
         residual[r] += np.sqrt(np.float64(width)) * 2.0**-126
-        if not largest < np.float32(np.inf):
-            residual[r] = np.inf
 
 
 # Each of these is one loop over a row that stays in the cache: short loops of one kind are what vectorizes.
@@ -228,5 +229,6 @@ def _to_float(x, center, values, roundoff, norm_sq, residual, first, last):
             values[r, f] = x[r, f] - center[f]
             norm += np.float64(values[r, f]) * np.float64(values[r, f])
         norm_sq[r] = norm
-        tiny = 2.0**-149 if roundoff > 2.0**-50 else 2.0**-1074
+        # float32 is rounded to multiples of 2^-149; below 2^-511 the square of a float64 is lost from the norm
+        tiny = 2.0**-149 if roundoff > 2.0**-50 else 2.0**-564
         residual[r] = 2 * roundoff * (1 + 2.0**-10) * np.sqrt(norm) + np.sqrt(np.float64(features)) * tiny
