@@ -46,8 +46,9 @@ class Tier:
         return summed + self.output_roundoff * (1 + summed)
 
 
-# Values are integers and sums stay below 2^31 for up to 133,000 features: products are exact.
-INT8 = Tier("int8", torch.int8, torch.int32, 0.0, 0.0, 0.0)
+# Values are integers and sums stay below 2^31 for up to 133,000 features: products are exact. But those of several
+# chunks are scaled and added up in float32, where they may underflow.
+INT8 = Tier("int8", torch.int8, torch.int32, 0.0, 0.0, 2.0**-126)
 # torch's product of bfloat16 sums in float32 and returns bfloat16: 8 significant bits, u = 2^-8.
 BFLOAT16 = Tier("bfloat16", torch.bfloat16, torch.bfloat16, 2.0**-24, 2.0**-8, 2.0**-126)
 FLOAT32 = Tier("float32", torch.float32, torch.float32, 2.0**-24, 0.0, 2.0**-126)

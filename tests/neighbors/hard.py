@@ -101,6 +101,7 @@ ROWS = {
     "equal samples": lambda: np.full((40, 100), 1 / 3, np.float32),
     "rows of zeros": lambda: np.where(np.arange(40)[:, None] % 3, 0, synthetic.normal(40, 50)).astype(np.float32),
     "one feature": lambda: (1 + 1e-6 * synthetic.normal(40, 1)).astype(np.float32),
+    "one feature, as float64": lambda: synthetic.normal(40, 1),
     "15 features": lambda: synthetic.normal(40, 15).astype(np.float32),
     "17 features": lambda: synthetic.normal(40, 17).astype(np.float32),
     "1000 features": lambda: synthetic.normal(40, 1000),
