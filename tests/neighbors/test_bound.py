@@ -26,7 +26,7 @@ def filtered(x, tier, chunk=None):
         patch.setattr(products, "CHUNK", chunk or products.CHUNK)
         rows = Rows(x, 0, len(x))
         found = Products(rows, rows, tier, workers)
-        stand = found.left
+        stand = found.stands[0]
         whole = slice(0, len(x))
         product = stand.scale[:, None] * stand.scale * found.piece(whole, whole).astype(np.float64)
     norm_sq = stand.norm_sq
@@ -34,7 +34,7 @@ def filtered(x, tier, chunk=None):
 
 
 def limits(bound, estimate, residual, norm):
-    """Lower and upper bounds of all distances, as the module `tile` states them."""
+    """Lower and upper bounds of all distances, as the module `filtering` states them."""
     slack = 2 * bound.gamma * np.outer(norm, norm) + bound.epsilon * np.add.outer(norm**2, norm**2) + bound.eta
     e = np.add.outer(residual, residual)
     return np.sqrt(np.maximum(0, estimate - slack)) - e, np.sqrt(np.maximum(0, estimate + slack)) + e

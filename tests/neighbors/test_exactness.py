@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from dnuc.errors import DataError, DnucError, ResourceError
-from dnuc.neighbors import blocks, products, search, tile
+from dnuc.neighbors import blocks, filtering, products, search
 from dnuc.neighbors.refine import STRIP
 from dnuc.neighbors.search import nearest_neighbors
 from dnuc.neighbors.tiers import LADDER
@@ -104,7 +104,7 @@ def test_values_too_large_for_a_tier_are_redone_in_float64(precision):
 def test_more_ties_than_any_list_holds(rows, monkeypatch):
     """Even float64 cannot tell them apart: lists as long as the block, for a few rows at a time."""
     small_blocks(monkeypatch, rows)
-    monkeypatch.setattr(tile, "PAIRS_AT_ONCE", 1000)
+    monkeypatch.setattr(filtering, "PAIRS_AT_ONCE", 1000)
     x = synthetic.lattice(200, 1, values=2)
     for precision in PRECISIONS:
         found = nearest_neighbors(x, 2, precision=precision)
@@ -172,7 +172,7 @@ def test_no_setting_changes_a_bit(name, setting, precision, monkeypatch):
 
 def cut(monkeypatch, chunk, piece=2048):
     assert chunk % STRIP == 0
-    monkeypatch.setattr(tile, "CHUNK", chunk)
+    monkeypatch.setattr(filtering, "CHUNK", chunk)
     monkeypatch.setattr(products, "CHUNK", chunk)
     monkeypatch.setattr(products, "PIECE", piece)
 

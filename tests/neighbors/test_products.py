@@ -60,7 +60,7 @@ def whole(found):
     total = np.full(found.shape, np.nan)
     for rows, cols in found.pieces:
         part = found.piece(rows, cols).astype(np.float64)
-        total[rows, cols] = found.left.scale[rows, None] * found.right.scale[cols] * part
+        total[rows, cols] = found.stands[0].scale[rows, None] * found.stands[-1].scale[cols] * part
     return total
 
 
@@ -84,7 +84,7 @@ def test_products_are_those_of_the_shifted_rows(tier, chunk, threads, monkeypatc
     assert found.shape == (130, 130)
     error = np.abs(product - rows[:130] @ rows[130:].T)
     assert (error <= RELATIVE[tier] * np.outer(norm[:130], norm[130:])).all()
-    for stand, part in ((found.left, slice(0, 130)), (found.right, slice(130, 260))):
+    for stand, part in ((found.stands[0], slice(0, 130)), (found.stands[-1], slice(130, 260))):
         assert (np.abs(np.sqrt(stand.norm_sq) - norm[part]) <= stand.residual + 1e-5).all()
         assert (stand.residual <= RELATIVE[tier] * norm[part]).all()
 
@@ -98,7 +98,7 @@ def test_a_block_with_itself_is_multiplied_above_the_diagonal(tier, monkeypatch)
         found = Products(rows, rows, tier, workers)
         product = whole(found)
     assert found.same
-    assert found.left is found.right
+    assert len(found.stands) == 1
     upper = np.triu_indices(100)
     shifted = centered(x)
     norm = np.sqrt((shifted**2).sum(axis=1))
