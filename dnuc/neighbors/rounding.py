@@ -52,10 +52,11 @@ class Rounded:
 
 
 def center_of(blocks: Sequence[np.ndarray], tier: Tier) -> np.ndarray:
-    """(F,) the mean of some rows of each block, in the type in which it is subtracted; any vector would do."""
+    """(F,) the mean of some rows of each block, in the type in which it is subtracted; any finite vector would do."""
     with np.errstate(over="ignore", invalid="ignore"):  # what overflows is seen in the norms
         means = [b[:: max(1, len(b) // CENTER_ROWS)].mean(axis=0, dtype=np.float64) for b in blocks]
-        return np.mean(means, axis=0).astype(np.float64 if tier is FLOAT64 else blocks[0].dtype)
+        mean = np.mean(means, axis=0).astype(np.float64 if tier is FLOAT64 else blocks[0].dtype)
+    return np.nan_to_num(mean, posinf=0.0, neginf=0.0)  # else one bad row would look like all rows being bad
 
 
 def round_rows(x: np.ndarray, center: np.ndarray, tier: Tier, crew: Crew) -> Rounded:

@@ -8,7 +8,7 @@ import pytest
 
 from dnuc.errors import DataError
 from dnuc.neighbors.blocks import Blocks, panels
-from dnuc.neighbors.rows import Picked, Piece, Rows, read_ahead, working_type
+from dnuc.neighbors.rows import Picked, Piece, Rows, read_ahead, sample_mean, working_type
 from dnuc.store import DamagedError, StoredArray
 
 
@@ -81,6 +81,15 @@ def test_some_rows_of_a_block():
 
 def test_a_sum_that_overflows_is_not_infinity():
     assert Rows(np.full((4, 3), 1.7e308), 0, 4).read(slice(0, 3)).max() == 1.7e308
+
+
+def test_a_mean_of_some_rows_is_finite_whatever_they_are():
+    x = np.random.default_rng(0).standard_normal((5000, 3)) + 10
+    np.testing.assert_allclose(sample_mean(x), 10, atol=0.3)
+    np.testing.assert_allclose(sample_mean(x[:7]), 10, atol=2)
+    x[0] = np.nan, np.inf, 1e308
+    x[1] = np.nan, -np.inf, 1e308
+    assert sample_mean(x).tolist() == [0, 0, 0]
 
 
 def test_the_next_chunk_is_read_while_one_is_used():
