@@ -113,7 +113,7 @@ def assert_none_lost(side, distance, k, radius, own):
         assert side.radius[row] >= min(far, radius[row], UNKNOWN)
 
 
-@settings(max_examples=400)
+@settings(max_examples=150)
 @given(tiles(), st.integers(1, 15), st.integers(1, 15), st.integers(1, 15), st.randoms())
 def test_both_sides_keep_their_nearest(tile, k, capacity, width, random):
     left, right = tile.sides(capacity)
@@ -124,7 +124,7 @@ def test_both_sides_keep_their_nearest(tile, k, capacity, width, random):
         assert_none_lost(right, tile.distance.T, k, np.full(cols, np.inf), np.full(cols, -1))
 
 
-@settings(max_examples=200)
+@settings(max_examples=150)
 @given(tiles(), st.integers(1, 15), st.integers(1, 15), st.integers(1, 15))
 def test_one_side_keeps_its_nearest(tile, k, capacity, width):
     """As for rows that are redone: the columns look for nobody, even if they are the rows themselves."""
@@ -135,7 +135,7 @@ def test_one_side_keeps_its_nearest(tile, k, capacity, width):
     assert not right.filled.any()
 
 
-@settings(max_examples=200)
+@settings(max_examples=150)
 @given(tiles(), st.integers(1, 15), st.integers(1, 15), st.data())
 def test_known_radii_exclude_only_what_is_farther(tile, k, capacity, data):
     """A radius is the distance of some sample: what lies at just that distance stays."""
@@ -211,7 +211,7 @@ def test_sorted_and_tied_numbers_are_no_trap(values):
         assert kth_smallest(values.copy(), 5000, k) == np.sort(values)[k - 1]
 
 
-@settings(max_examples=200)
+@settings(max_examples=150)
 @given(tiles(), st.integers(1, 14))
 def test_first_radii_are_upper_bounds(tile, k):
     """At least k others of the piece lie within; a row that knows a radius keeps it."""
@@ -238,7 +238,7 @@ def lower_bounds(tile, side, other, row):
     return np.sqrt(np.maximum(0, side.estimate[row, : side.filled[row]] - slack)) - e
 
 
-@settings(max_examples=200)
+@settings(max_examples=150)
 @given(tiles(), st.data())
 def test_what_may_be_within_a_limit_is_moved_and_the_rest_stays(tile, data):
     left, right = tile.sides(max(tile.product.shape))
