@@ -21,6 +21,57 @@ def nearest_neighbors(x, k):
     return index, distance
 
 
+def distances_in_extended_precision(x):
+    """(N, N) longdouble: the distances of all pairs of rows, whatever lies between 1e-4000 and 1e4000."""
+    wide = np.asarray(x).astype(np.longdouble)
+    return np.array([np.sqrt(((wide - row) ** 2).sum(axis=1)) for row in wide])
+
+
+def spread(rows, signs, group):
+    """The rotation of the 8-bit filter in extended precision: signs, then an orthogonal Hadamard matrix.
+
+    It mixes features whose numbers differ by multiples of `group`. If their number W / group is no power of two, the
+    largest power of two that fits is mixed from the start, then as many up to the end.
+    """
+
+    def hadamard(y):  # (rows, 2^m, group)
+        if y.shape[1] == 1:
+            return y
+        first, second = np.split(y, 2, axis=1)
+        return np.concatenate([hadamard(first + second), hadamard(first - second)], axis=1) / np.sqrt(np.longdouble(2))
+
+    y = (np.asarray(rows).astype(np.longdouble) * signs).reshape(len(rows), -1, group)
+    groups = y.shape[1]
+    size = 2 ** int(math.log2(groups))
+    for first in {0, groups - size}:
+        y[:, first : first + size] = hadamard(y[:, first : first + size])
+    return y.reshape(len(rows), -1)
+
+
+def sum_of_squared_differences(x, y, strip, lanes):
+    """Of two vectors, one addition after the other in the order that dnuc promises."""
+
+    def in_lanes(x, y):
+        sums = [0.0] * lanes
+        for f, (a, b) in enumerate(zip(x, y, strict=True)):
+            sums[f % lanes] += (a - b) * (a - b)
+        while len(sums) > 1:
+            half = len(sums) // 2
+            sums = [sums[lane] + sums[lane + half] for lane in range(half)]
+        return sums[0]
+
+    x, y = [float(a) for a in x], [float(b) for b in y]
+    total = 0.0
+    for first in range(0, len(x), strip):
+        a, b = x[first : first + strip], y[first : first + strip]
+        whole = len(a) // lanes * lanes
+        part = in_lanes(a[:whole], b[:whole])
+        if whole < len(a):  # what is left over is summed in lanes of its own
+            part += in_lanes(a[whole:], b[whole:])
+        total += part
+    return total
+
+
 def label_overlap(index, labels):
     """chi^{l,gt}: for each sample, the share of its neighbors with its label (Doimo et al. 2020, Sec. 2.1)."""
     return np.array([sum(labels[j] == labels[i] for j in row) / len(row) for i, row in enumerate(index)])

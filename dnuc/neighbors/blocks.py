@@ -161,6 +161,8 @@ def choose_rows(
     if device_memory is not None:
         rows = range(multiple, most * multiple + 1, multiple)
         most = max(1, bisect_right(rows, device_memory, key=lambda r: device_bytes(r, features, itemsize)))
+    if needed(most * multiple) <= memory:  # a block with itself needs less than two smaller ones
+        return most * multiple
     fitting = bisect_right(range(1, most + 1), memory, key=lambda m: needed(m * multiple))
     if fitting == 0:
         raise ResourceError(

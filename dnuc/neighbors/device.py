@@ -89,6 +89,7 @@ class DeviceNeighbors(NeighborFilter):
         residuals = [torch.zeros_like(norm) for norm in norms]
         for chunk, values in self._chunks(blocks, chunks):
             center = torch.stack([v[:: max(1, len(v) // CENTER_ROWS)].double().mean(0) for v in values]).mean(0)
+            center = center.nan_to_num(0.0, 0.0, 0.0)
             rounded = []
             for block, v, norm, residual in zip(blocks, values, norms, residuals, strict=True):
                 wide = torch.float64 if v.dtype == torch.float64 or tier.name == "float64" else torch.float32

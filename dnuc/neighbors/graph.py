@@ -81,7 +81,7 @@ class TileSearch(ABC):
     @cached_property
     def _center(self) -> np.ndarray | None:
         """One center for all tiles, so that a worker can keep rounded blocks; None where tiles find their own."""
-        if len(self._sources) > 1 or self._sources[0].shape[1] > CHUNK or self.blocks.count == 1:
+        if self.blocks.count == 1 or len(self._sources) > 1 or self._sources[0].shape[1] > CHUNK:
             return None
         return sample_mean(self._sources[0])
 

@@ -1,9 +1,10 @@
 """Exact distances of candidate pairs, and the merging of candidates into sorted lists.
 
 Squared differences are summed in one fixed order: in strips of 512 features, aligned to the vector's start; within a
-strip feature f goes to lane f mod 16, each lane in increasing f; then the lanes in pairs, then the strips in order. So
-the result does not depend on how the features were cut into chunks (chunks are whole strips), nor on the machine:
-nothing is reordered, and no multiplication is fused with an addition.
+strip feature f goes to lane f mod 16, each lane in increasing f; then the lanes in pairs, the upper half to the lower,
+then the strips in order. Features beyond the last whole step of 16 have lanes of their own, whose sum is added to that
+of the strip. So the result does not depend on how the features were cut into chunks (chunks are whole strips), nor on
+the machine: nothing is reordered, and no multiplication is fused with an addition.
 """
 
 from __future__ import annotations

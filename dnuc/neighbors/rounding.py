@@ -52,10 +52,11 @@ class Rounded:
 
 
 def center_of(blocks: Sequence[np.ndarray], tier: Tier) -> np.ndarray:
-    """(F,) the mean of some rows of each block, in the type in which it is subtracted; any vector would do."""
+    """(F,) the mean of some rows of each block, in the type in which it is subtracted; any finite vector would do."""
     with np.errstate(over="ignore", invalid="ignore"):  # what overflows is seen in the norms
         means = [b[:: max(1, len(b) // CENTER_ROWS)].mean(axis=0, dtype=np.float64) for b in blocks]
-        return np.mean(means, axis=0).astype(np.float64 if tier is FLOAT64 else blocks[0].dtype)
+        mean = np.mean(means, axis=0).astype(np.float64 if tier is FLOAT64 else blocks[0].dtype)
+    return np.nan_to_num(mean, posinf=0.0, neginf=0.0)  # else one bad row would look like all rows being bad
 
 
 def round_rows(x: np.ndarray, center: np.ndarray, tier: Tier, crew: Crew) -> Rounded:
@@ -118,6 +119,9 @@ def _to_int8(x, center, signs, span, values, scale, norm_sq, residual, first, la
             _transform(row[width - span :])
             row[: width - span] *= np.float32(growth)
         largest = _largest(row)
+        if not largest < np.float32(np.inf):
+            residual[r] = np.inf
+            continue
         inverse = np.float32(INT8_LEVELS) / max(largest, np.float32(2.0**-100))
         squares, errors = _to_whole(row, inverse)
         step = 1 / (np.float64(inverse) * (growth * growth if twice else growth))
@@ -127,8 +131,6 @@ def _to_int8(x, center, signs, span, values, scale, norm_sq, residual, first, la
         # the last term: numbers below the smallest normal one are rounded to multiples of 2^-149
         residual[r] = inexact * step * (np.sqrt(np.float64(errors)) + lost * np.sqrt(np.float64(squares)))
         residual[r] += np.sqrt(np.float64(width)) * 2.0**-126
-        if not largest < np.float32(np.inf):
-            residual[r] = np.inf
 
 
 # Each of these is one loop over a row that stays in the cache: short loops of one kind are what vectorizes.
@@ -228,5 +230,6 @@ def _to_float(x, center, values, roundoff, norm_sq, residual, first, last):
             values[r, f] = x[r, f] - center[f]
             norm += np.float64(values[r, f]) * np.float64(values[r, f])
         norm_sq[r] = norm
-        tiny = 2.0**-149 if roundoff > 2.0**-50 else 2.0**-1074
+        # float32 is rounded to multiples of 2^-149; below 2^-511 the square of a float64 is lost from the norm
+        tiny = 2.0**-149 if roundoff > 2.0**-50 else 2.0**-564
         residual[r] = 2 * roundoff * (1 + 2.0**-10) * np.sqrt(norm) + np.sqrt(np.float64(features)) * tiny

@@ -97,7 +97,7 @@ SAMPLED_ROWS = 32  # at each of them
 
 
 def sample_mean(source: Any) -> np.ndarray:
-    """(D,) the mean of some rows from places spread over the array. Any vector would do where it is used."""
+    """(D,) the mean of some rows from places spread over the array. Any finite vector would do where it is used."""
     n = source.shape[0]
     parts = []
     for place in range(min(SAMPLED, n)):
@@ -105,7 +105,8 @@ def sample_mean(source: Any) -> np.ndarray:
         parts.append(Rows(source, first, min(n, first + SAMPLED_ROWS)).read(slice(None)))
     values = np.concatenate(parts)
     with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is told when the tile reads it
-        return values.mean(axis=0, dtype=np.float64)
+        mean = values.mean(axis=0, dtype=np.float64)
+    return np.nan_to_num(mean, posinf=0.0, neginf=0.0)
 
 
 @dataclass(frozen=True)

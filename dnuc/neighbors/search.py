@@ -116,7 +116,7 @@ def nearest_neighbors(
         NumPy array, Zarr array or Dask array. A Zarr array is read block by block, so N x D need not fit in memory.
     k : int
         Neighbors of each sample, 1 .. N - 1. The sample itself is excluded by its position.
-    precision : {"auto", "float32", "float64"}
+    precision : {"auto", "int8", "bfloat16", "float32", "float64"}
         Arithmetic of the filter that discards far pairs; it changes the time, never the result.
     memory_limit : int or str, optional
         Bytes that one tile may use, e.g. "4GB" (default 2 GiB).

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from threading import Lock
+from threading import Lock, Thread, local
 
 import torch
 
@@ -46,8 +46,9 @@ class Tier:
         return summed + self.output_roundoff * (1 + summed)
 
 
-# Values are integers and sums stay below 2^31 for up to 133,000 features: products are exact.
-INT8 = Tier("int8", torch.int8, torch.int32, 0.0, 0.0, 0.0)
+# Values are integers and sums stay below 2^31 for up to 133,000 features: products are exact. But those of several
+# chunks are scaled and added up in float32, where they may underflow.
+INT8 = Tier("int8", torch.int8, torch.int32, 0.0, 0.0, 2.0**-126)
 # torch's product of bfloat16 sums in float32 and returns bfloat16: 8 significant bits, u = 2^-8.
 BFLOAT16 = Tier("bfloat16", torch.bfloat16, torch.bfloat16, 2.0**-24, 2.0**-8, 2.0**-126)
 FLOAT32 = Tier("float32", torch.float32, torch.float32, 2.0**-24, 0.0, 2.0**-126)
@@ -65,6 +66,11 @@ def product(left: torch.Tensor, right: torch.Tensor, out: torch.Tensor) -> None:
         torch.mm(left, right.T, out=out)
 
 
+class _Mine(local):
+    depth = 0  # of this thread alone
+
+
+_mine = _Mine()
 _depth = 0
 _before: tuple[int, str] = (1, "highest")
 _changing = Lock()
@@ -75,24 +81,33 @@ def plain_products() -> Iterator[None]:
     """Products of one thread each and of the stated precision.
 
     The threads of a tile multiply side by side, which is faster than one product on all of them; and a process may
-    allow TF32 or bfloat16 in products of float32, for which no bound here would hold. Both settings belong to the
-    process: the first tile that begins sets them, the last one that ends restores them.
+    allow TF32 or bfloat16 in products of float32, for which no bound here would hold. The precision belongs to the
+    process: the first tile that begins sets it, the last one that ends restores it. The number of threads belongs to
+    each thread, and to those that are still to come.
     """
     global _depth, _before
     with _changing:
+        threads = torch.get_num_threads()  # a thread that never asked would forget what is set now
         if _depth == 0:
-            _before = (torch.get_num_threads(), torch.get_float32_matmul_precision())
+            _before = (threads, torch.get_float32_matmul_precision())
             torch.set_float32_matmul_precision("highest")
         _depth += 1
+        _mine.depth += 1
         torch.set_num_threads(1)
     try:
         yield
     finally:
         with _changing:
             _depth -= 1
+            _mine.depth -= 1
+            if _mine.depth == 0:
+                torch.set_num_threads(_before[0])
             if _depth == 0:
                 torch.set_float32_matmul_precision(_before[1])
-                torch.set_num_threads(_before[0])
+            elif _mine.depth == 0:  # threads that other tiles have still to begin
+                new = Thread(target=torch.set_num_threads, args=(1,))
+                new.start()
+                new.join()
 
 
 # What a rate is worth: coarser values leave more pairs to refine.
@@ -125,7 +140,8 @@ def choose_tier(precision: str, pairs: int, features: int, device: str = "cpu") 
 def finer(tier: Tier) -> list[Tier]:
     """The tiers after this one in which it is worth to redo what it could not decide."""
     after = list(LADDER[LADDER.index(tier) + 1 :])
-    if BFLOAT16 in after and measured_rates().get(BFLOAT16, 0.0) < 2 * measured_rates()[FLOAT32]:
+    rates = measured_rates("cpu")
+    if BFLOAT16 in after and rates.get(BFLOAT16, 0.0) < 2 * rates[FLOAT32]:
         after.remove(BFLOAT16)
     return after
 

@@ -4,8 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dnuc.neighbors.blocks import Blocks, choose_rows, panels, tile_bytes
-from dnuc.neighbors.refine import STRIP, add_squared_differences, merge_candidates
+from dnuc.neighbors.refine import group_by_row, merge_candidates, merge_grouped
 
 K = 4
 candidate = st.tuples(st.integers(0, 2), st.integers(0, 12))  # row, neighbor; its distance is a function of both
@@ -23,7 +22,7 @@ def merged(*batches):
     return index.tolist(), distance.tolist()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(candidate, max_size=30), st.randoms())
 def test_order_and_repetition_do_not_matter(candidates, random):
     shuffled = random.sample(candidates, len(candidates))
@@ -34,7 +33,7 @@ def test_order_and_repetition_do_not_matter(candidates, random):
     assert merged(candidates, shuffled[cut:], candidates) == expected
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(candidate, max_size=30))
 def test_the_k_best_by_distance_then_index_are_kept(candidates):
     index, distance = merged(candidates)
@@ -45,34 +44,53 @@ def test_the_k_best_by_distance_then_index_are_kept(candidates):
         assert distance[row] == [d for d, _ in best] + [np.inf] * padding
 
 
-@settings(max_examples=30, deadline=None)
-@given(st.integers(1, 3 * STRIP + 70), st.sampled_from([np.float32, np.float64]), st.integers(0, 2**32 - 1))
-def test_distances_do_not_depend_on_how_features_are_cut(features, dtype, seed):
+def neighbor_lists(rows, k, seed):
+    """Lists of k, some of them not full yet, and candidates for them: many ties, many listed already."""
     rng = np.random.default_rng(seed)
-    x, y = rng.standard_normal((2, 5, features)).astype(dtype)
-    rows, cols = rng.integers(0, 5, (2, 9))
-    whole, cut = np.zeros(9), np.zeros(9)
-    add_squared_differences(x, y, rows, cols, whole)
-    for part in panels(0, features, STRIP):
-        add_squared_differences(np.ascontiguousarray(x[:, part]), np.ascontiguousarray(y[:, part]), rows, cols, cut)
-    np.testing.assert_array_equal(whole, cut)
-    expected = [np.sum((x[a].astype(float) - y[b].astype(float)) ** 2) for a, b in zip(rows, cols, strict=True)]
-    np.testing.assert_allclose(whole, expected, rtol=1e-13)
+    table = rng.integers(0, 6, (rows, 60)) / 2.0  # the distance of row r to sample c
+    known = [rng.choice(60, rng.integers(0, k + 1), replace=False) for _ in range(rows)]
+    index, distance = np.full((rows, k), -1, np.int64), np.full((rows, k), np.inf)
+    for r, samples in enumerate(known):
+        ordered = sorted((table[r, c], c) for c in samples)
+        for rank, (d, c) in enumerate(ordered):
+            distance[r, rank], index[r, rank] = d, c
+    row, sample = rng.integers(0, rows, 150), rng.integers(0, 60, 150)
+    return known, table, (index, distance), (row, sample, table[row, sample])
 
 
-@given(st.integers(1, 120), st.integers(1, 60))
-def test_blocks_cover_every_pair_of_rows_once(n, rows):
-    blocks = Blocks(n, rows)
-    pairs = list(blocks.pairs())
-    assert len(pairs) == len(set(pairs)) == blocks.tiles
-    assert [blocks.position(i, j) for i, j in pairs] == list(range(blocks.tiles))
-    spans = [blocks.span(b) for b in range(blocks.count)]
-    assert [r for s in spans for r in range(s.start, s.stop)] == list(range(n))
-    assert set(pairs) == {(i, j) for i in range(blocks.count) for j in range(i, blocks.count)}
+@settings(max_examples=100)
+@given(st.integers(1, 6), st.integers(1, 40), st.integers(0, 2**32 - 1))
+def test_merging_equals_sorting_everything(rows, k, seed):
+    """Whatever the number of candidates: short and long runs are sorted in different ways."""
+    known, table, (index, distance), candidates = neighbor_lists(rows, k, seed)
+    merge_candidates(index, distance, *candidates)
+    for r in range(rows):
+        samples = {*known[r].tolist(), *candidates[1][candidates[0] == r].tolist()}
+        best = sorted((table[r, c], c) for c in samples)[:k]
+        padding = k - len(best)
+        assert index[r].tolist() == [c for _, c in best] + [-1] * padding
+        assert distance[r].tolist() == [d for d, _ in best] + [np.inf] * padding
 
 
-@given(st.integers(2, 2_000_000), st.integers(1, 900_000), st.integers(2**28, 2**36), st.sampled_from([1, 16, 64, 256]))
-def test_chosen_blocks_fit_into_memory_and_are_whole_stored_blocks(n, features, memory, multiple):
-    rows = choose_rows(n, features, memory, multiple)
-    assert rows % multiple == 0
-    assert tile_bytes(rows, features) <= memory
+@settings(max_examples=50)
+@given(st.integers(1, 6), st.integers(1, 40), st.integers(0, 6), st.integers(0, 2**32 - 1))
+def test_rows_may_be_merged_apart(rows, k, cut, seed):
+    """As by the threads of a tile, each of which has rows of its own."""
+    _, _, lists, (row, sample, d) = neighbor_lists(rows, k, seed)
+    whole, parts = [a.copy() for a in lists], [a.copy() for a in lists]
+    merge_candidates(*whole, row, sample, d)
+    order, starts = group_by_row(row, rows)
+    for first, last in ((0, min(cut, rows)), (min(cut, rows), rows)):
+        merge_grouped(*parts, order, starts, sample, d, first, last)
+    np.testing.assert_array_equal(parts[0], whole[0])
+    np.testing.assert_array_equal(parts[1], whole[1])
+
+
+def test_many_candidates_of_a_row_in_any_order():
+    for values in (np.arange(5000), np.arange(5000)[::-1], np.arange(5000) % 7, np.zeros(5000)):
+        index, distance = np.full((1, 30), -1, np.int64), np.full((1, 30), np.inf)
+        sample = np.random.default_rng(0).permutation(5000)
+        merge_candidates(index, distance, np.zeros(5000, np.int64), sample, values.astype(float))
+        best = sorted(zip(values.tolist(), sample.tolist(), strict=True))[:30]
+        assert index[0].tolist() == [c for _, c in best]
+        assert distance[0].tolist() == [d for d, _ in best]

@@ -88,7 +88,7 @@ def test_radii_of_an_interrupted_search_are_used_again(store, x, expected):
     for _ in run_searches([stored_search(store, x)]):
         pass
     again = stored_search(store, x)
-    np.testing.assert_array_equal(again._radius, expected.distance[:, -1])
+    np.testing.assert_array_equal(again._known[:, -1], expected.distance[:, -1])
 
 
 @pytest.mark.parametrize("order", [1, -1])

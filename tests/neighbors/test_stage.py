@@ -14,8 +14,9 @@ from dnuc.store import RunStore, stage_group
 from tests import synthetic
 from tests.conftest import quiet_cluster
 
-N, BLOCK = 100, 16
+N, BLOCK, K = 100, 16, 6
 LAYERS = {"early": synthetic.clustered(N, 30).astype(np.float32), "late": synthetic.heavy_tailed(N, 8)}
+SMALL = tile_bytes(32, 30, k=K)  # memory for blocks of 32 samples, but not of 48, and not for all in one
 WANTED = [LayerSearch("net", layer, "d") for layer in LAYERS]
 
 
@@ -30,14 +31,14 @@ def store(tmp_path):
 
 
 def run(store, wanted=WANTED, memory=2**30, client=None, **settings):
-    run_neighbors(store, wanted, NeighborSearch(**{"k": 6, **settings}), quiet_cluster(store.path, client, memory))
+    run_neighbors(store, wanted, NeighborSearch(**{"k": K, **settings}), quiet_cluster(store.path, client, memory))
 
 
 def rows(store, layer="early"):
     return store.array(stage_group("net", layer, "neighbors"), "neighbor_index").chunks[0]
 
 
-def assert_right(store, k=6):
+def assert_right(store, k=K):
     for layer, values in LAYERS.items():
         expected = nearest_neighbors(values, k)
         found = stored_neighbors(store, "net", layer)
@@ -51,7 +52,7 @@ def test_every_layer_is_searched_and_marked(store, settings):
     run(store, **settings)
     assert_right(store)
     attributes = store.attributes(stage_group("net", "early", "neighbors"))
-    assert attributes["k"] == 6
+    assert attributes["k"] == K
     assert attributes["redone"] == 0
     assert attributes["seconds"] >= 0
 
@@ -104,29 +105,29 @@ def left(store, layer):
 
 @pytest.mark.parametrize("block", [None, 32, 30], ids=["chosen", "whole chunks", "rounded up"])
 def test_a_stopped_search_goes_on_in_its_blocks(store, monkeypatch, block):
-    memory = tile_bytes(48, 30)
     again = stop_after(monkeypatch, 4)
     with pytest.raises(KeyboardInterrupt):
-        run(store, block=block, memory=memory)
+        run(store, block=block, memory=SMALL)
     before, unmerged = rows(store), left(store, "early")
-    assert 0 < unmerged < (10 if block else 6)
+    assert before == 32
+    assert 0 < unmerged < 10
     again()
     kept = store.path / stage_group("net", "early", "neighbors") / "neighbor_index/zarr.json"
     time = kept.stat().st_mtime_ns
-    run(store, block=block, memory=10 * memory)  # more memory now: no reason to begin anew
+    run(store, block=block, memory=10 * SMALL)  # more memory now: no reason to begin anew
     assert rows(store) == before
     assert kept.stat().st_mtime_ns == time
     assert_right(store)
 
 
-OTHER_BLOCKS = {"another block": {"block": 16}, "less memory": {"memory": tile_bytes(20, 30)}}
+OTHER_BLOCKS = {"another block": {"block": 16}, "less memory": {"memory": tile_bytes(20, 30, k=K)}}
 
 
 @pytest.mark.parametrize("change", OTHER_BLOCKS.values(), ids=OTHER_BLOCKS)
 def test_a_stopped_search_begins_anew_where_its_blocks_no_longer_do(store, monkeypatch, change):
     again = stop_after(monkeypatch, 2)
     with pytest.raises(KeyboardInterrupt):
-        run(store, memory=tile_bytes(48, 30))
+        run(store, memory=SMALL)
     assert rows(store) == 32
     again()
     run(store, **change)
@@ -148,5 +149,5 @@ def test_refusals_come_before_any_work(store):
     with pytest.raises(ResourceError, match=r"a tile of 16 x 16 samples with 30 features needs .* or store fewer"):
         run(store, memory=1000)
     with pytest.raises(ResourceError, match=r"neighbors\.block = 90: a tile of 96 x 96 samples"):
-        run(store, memory=tile_bytes(48, 30), block=90)
+        run(store, memory=SMALL, block=90)
     assert not store.exists(stage_group("net", "early", "neighbors"))

@@ -1,158 +1,172 @@
-"""One tile: the error bound that decides what is discarded, and the memory it is promised to need."""
+"""One tile: what it finds for both its blocks, what it leaves out, and the memory it is promised to need."""
 
 import json
 import subprocess
 import sys
-from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from dnuc.neighbors import tile
-from dnuc.neighbors.blocks import PANEL
+from dnuc.neighbors import nearest
+from dnuc.neighbors.blocks import list_capacity
+from dnuc.neighbors.candidates import shorten
+from dnuc.neighbors.crew import crew
+from dnuc.neighbors.nearest import RUNGS, NeighborFilter, ladder
 from dnuc.neighbors.rows import Rows
-from dnuc.neighbors.search import nearest_neighbors
-from tests import reference, synthetic
+from dnuc.neighbors.tiers import BFLOAT16, FLOAT32, FLOAT64, INT8, LADDER
+from dnuc.neighbors.tile import tile
+from tests import synthetic
+from tests.neighbors.hard import trained_classes
+
+IDS = {"ids": lambda tier: tier.name}
 
 
-def two_sides(n, features):
-    """Half of the samples near +0.1, half near -0.1: shifting helps nobody, and every product rounds the same way."""
-    side = np.where(np.arange(n) % 2, 0.1, -0.1)[:, None]
-    return side * (1 + 1e-6 * synthetic.normal(n, features))
+def both(x, cut, known=None, k=5, **settings):
+    """The tile of the first `cut` samples and the others, with what they know: nothing if it is not said."""
+    known = known or (np.full(cut, np.inf), np.full(len(x) - cut, np.inf))
+    return tile(Rows(x, 0, cut), Rows(x, cut, len(x)), *known, k, **settings)
 
 
-HARD = {
-    "large norms, all positive": (lambda: np.abs(synthetic.normal(40, 3000)) + 100, np.float32),
-    "norms from 1e-3 to 1e3": (lambda: synthetic.normal(40, 500) * np.logspace(-3, 3, 40)[:, None], np.float32),
-    "near-duplicates": (lambda: synthetic.near_duplicates(40, 2000), np.float32),
-    "near-duplicates, as float64": (lambda: synthetic.near_duplicates(40, 2000), np.float64),
-    "one large feature": (lambda: synthetic.one_large_feature(40, 300), np.float32),
-    "one full panel": (lambda: two_sides(40, PANEL), np.float32),
-    "ten panels": (lambda: two_sides(40, 20_000), np.float32),
-    "ten panels, as float64": (lambda: two_sides(40, 20_000), np.float64),
-    "always the same rounding": (
-        lambda: np.full((40, 8192), 1 + 2.0**-24) + 2.0**-23 * synthetic.lattice(40, 8192),
-        np.float32,
-    ),
-    "products that underflow": (lambda: 1e-21 * synthetic.normal(40, 100), np.float32),
-    "numbers that underflow": (lambda: 1e-44 * synthetic.normal(40, 100), np.float64),
-    "equal samples": (lambda: np.full((40, 100), 1 / 3), np.float32),
-    "one feature": (lambda: 1 + 1e-6 * synthetic.normal(40, 1), np.float32),
+def distances(x):
+    wide = x.astype(np.float64)
+    return np.array([np.sqrt(((wide - row) ** 2).sum(axis=1)) for row in wide])
+
+
+def as_sets(found, rows):
+    return [set(found.index[found.row == r].tolist()) for r in range(rows)]
+
+
+@pytest.mark.parametrize("tier", LADDER, **IDS)
+def test_each_row_is_told_its_k_nearest_of_the_other_block(tier):
+    x = synthetic.clustered(260, 30, spread=0.5).astype(np.float32)
+    result, d = both(x, 100, tier=tier), distances(x)
+    for row, found in enumerate(as_sets(result.left, 100)):
+        assert found == set((100 + np.argsort(d[row, 100:])[:5]).tolist())
+    for row, found in enumerate(as_sets(result.right, 160)):
+        assert found == set(np.argsort(d[100 + row, :100])[:5].tolist())
+    np.testing.assert_allclose(result.left.distance, d[result.left.row, result.left.index], rtol=1e-13)
+    np.testing.assert_allclose(result.right.distance, d[100 + result.right.row, result.right.index], rtol=1e-13)
+
+
+@pytest.mark.parametrize("tier", LADDER, **IDS)
+@pytest.mark.parametrize(
+    "data", [lambda: synthetic.lattice(120, 3), lambda: trained_classes(120)], ids=["ties", "tight"]
+)
+def test_what_is_known_excludes_what_is_farther_and_nothing_else(data, tier):
+    """At just the known distance a sample of smaller index may still be better."""
+    x = data()
+    d = distances(x)
+    radius = (np.sort(d[:50, 50:], axis=1)[:, 3], np.sort(d[50:, :50], axis=1)[:, 2])
+    result = both(x, 50, radius, k=70, tier=tier)
+    for row, found in enumerate(as_sets(result.left, 50)):
+        assert found == set((50 + np.flatnonzero(d[row, 50:] <= radius[0][row])).tolist())
+    for row, found in enumerate(as_sets(result.right, 70)):
+        assert found == set(np.flatnonzero(d[50 + row, :50] <= radius[1][row]).tolist())
+
+
+THREE_BLOCKS = {
+    "normal": lambda: synthetic.normal(300, 20),
+    "tight": lambda: trained_classes(300),
+    "ties": lambda: synthetic.lattice(300, 5),
 }
-TIERS = [tile.FLOAT32, tile.FLOAT64]
 
 
-def bound_and_distances(x, tier):
-    """Products, squared norms, the bound, and the true distances of all pairs (in extended precision)."""
-    rows = Rows(x, 0, len(x))
-    product, norm, _ = tile._products(rows, rows, tier, "cpu")
-    bound = tile._Bound(tier, min(PANEL, x.shape[1]), x.shape[1])
-    wide = x.astype(np.longdouble)
-    distance = np.array([np.sqrt(((wide - row) ** 2).sum(axis=1)) for row in wide])
-    return product, norm, bound, distance
+@pytest.mark.parametrize("tier", LADDER, **IDS)
+@pytest.mark.parametrize("name", THREE_BLOCKS)
+def test_known_distances_at_several_ranks_lose_no_neighbor(name, tier):
+    """What a row knows from other tiles, and what this one finds, holds the k nearest of all."""
+    x, k = THREE_BLOCKS[name](), 12
+    d = distances(x)
+    np.fill_diagonal(d, np.inf)
+    before = [np.sort(d[:100, 200:], axis=1), np.sort(d[100:200, 200:], axis=1)]  # from tiles with a third block
+    known = tuple(lists[:, ladder(k) - 1] for lists in before)
+    result = tile(Rows(x, 0, 100), Rows(x, 100, 200), *known, k, tier)
+    for block, found, others in ((0, result.left, np.r_[100:300]), (1, result.right, np.r_[0:100, 200:300])):
+        for row, mine in enumerate(as_sets(found, 100)):
+            line = d[100 * block + row]
+            far = np.sort(line[others])[k - 1]
+            partner = np.arange(100, 200) if block == 0 else np.arange(100)
+            nearer = set(partner[line[partner] < far].tolist())
+            tied = set(partner[line[partner] == far].tolist())
+            assert nearer <= mine
+            assert len(mine & tied) >= min(len(tied), k - len(nearer))  # those of smallest index
+            assert sorted(mine & tied) == sorted(tied)[: len(mine & tied)]
 
 
-def selected(product, norm, norm_right, radius, bound):
-    """How many pairs of each row are kept for the row's own sake: the columns look for nobody."""
-    root, slope, _, weight = tile._thresholds(norm_right, np.zeros(len(norm_right)), bound)
-    nobody = np.full(len(norm_right), -np.inf)
-    counts = np.zeros(len(norm), dtype=np.int64)
-    left = tile._thresholds(norm, radius, bound)
-    tile._count_pairs(np.ascontiguousarray(product), *left, root, slope, nobody, weight, False, counts)
-    return counts
+@pytest.mark.parametrize("k", [1, 2, 7, 8, 9, 30, 100, 1000])
+def test_rungs_are_ranks_and_end_with_k(k):
+    ranks = ladder(k)
+    assert len(ranks) == min(k, RUNGS)
+    assert ranks[-1] == k
+    assert (np.diff(ranks) > 0).all()
+    assert ranks[0] >= 1
 
 
-def missed(product, norm, bound, distance):
-    """Pairs (x, y) that are discarded although y lies at just the radius within which x looks for neighbors."""
-    count = 0
-    for target in range(len(norm)):
-        radius = np.nextafter(distance[:, target].astype(np.float64), np.inf)
-        one = slice(target, target + 1)
-        count += np.count_nonzero(selected(product[:, one], norm, norm[one], radius, bound) == 0)
-    return count
+@settings(max_examples=200)
+@given(st.integers(1, 12), st.integers(0, 2**32 - 1), st.booleans())
+def test_a_shortened_limit_still_holds_k_neighbors(k, seed, squared):
+    """Known ones from elsewhere and found ones together; and no limit grows."""
+    rng = np.random.default_rng(seed)
+    elsewhere = np.sort(rng.integers(0, 8, (3, k)).astype(float), axis=1)
+    elsewhere[np.arange(k) >= rng.integers(0, k + 1, (3, 1))] = np.inf
+    here, filled = rng.integers(0, 8, (3, 10)).astype(float), rng.integers(0, 11, 3)
+    before = rng.choice([2.0, 5.0, np.inf], 3)
+    limit = before.copy()
+    values = here**2 if squared else here
+    shorten(limit, elsewhere[:, ladder(k) - 1], ladder(k), k, values, filled, squared, 0, 3)
+    assert (limit <= before).all()
+    for row in np.flatnonzero(limit < before):
+        within = np.count_nonzero(elsewhere[row] <= limit[row]) + np.count_nonzero(
+            here[row, : filled[row]] <= limit[row]
+        )
+        assert within >= k
 
 
-@pytest.mark.parametrize("tier", TIERS, ids=lambda tier: tier.name)
-@pytest.mark.parametrize("name", HARD)
-def test_no_pair_within_the_radius_is_discarded(name, tier):
-    build, dtype = HARD[name]
-    assert missed(*bound_and_distances(build().astype(dtype), tier)) == 0
-
-
-@pytest.mark.parametrize("name", ["one full panel", "near-duplicates", "norms from 1e-3 to 1e3"])
-def test_a_bound_that_is_too_small_is_seen(name):
-    """So that the test above proves something: with a thousandth of the rounding error, neighbors are lost."""
-    build, dtype = HARD[name]
-    product, norm, bound, distance = bound_and_distances(build().astype(dtype), tile.FLOAT32)
-    hopeful = replace(bound, tier=replace(tile.FLOAT32, roundoff=2.0**-24 / 1000), length=1)
-    assert missed(product, norm, hopeful, distance) > 0
-
-
-@pytest.mark.parametrize("tier", TIERS, ids=lambda tier: tier.name)
-@pytest.mark.parametrize("name", HARD)
-def test_first_radii_are_never_too_small(name, tier):
-    """A row that knows no neighbors starts from upper bounds: k samples of the tile must lie within."""
-    build, dtype = HARD[name]
-    product, norm, bound, distance = bound_and_distances(build().astype(dtype), tier)
-    np.fill_diagonal(product, -np.inf)
-    np.fill_diagonal(distance, np.inf)
-    nearest = np.sort(distance, axis=1)
-    for k in (1, 5, len(norm) - 1):
-        radius = tile._shrink(np.full(len(norm), np.inf), product, norm, norm, k, bound)
-        assert (radius >= nearest[:, k - 1]).all()
-
-
-def test_known_radii_are_kept():
-    product, norm, bound, _ = bound_and_distances(synthetic.normal(30, 5), tile.FLOAT32)
-    radius = np.where(np.arange(30) % 2, 1.5, np.inf)
-    shrunk = tile._shrink(radius, product, norm, norm, 3, bound)
-    assert (shrunk[1::2] == 1.5).all()
-    assert np.isfinite(shrunk).all()
-    assert np.isinf(radius[::2]).all()  # the caller's are not touched
-    assert tile._shrink(radius, product, norm, norm, 30, bound) is radius  # 29 others are too few for 30 neighbors
-
-
-def test_the_filter_discards_most_pairs():
+@pytest.mark.parametrize("tier", [INT8, BFLOAT16, FLOAT32, FLOAT64], **IDS)
+def test_the_filter_leaves_few_pairs_to_refine(tier, monkeypatch):
     """A filter that keeps every pair would pass all tests of exactness, and take forever."""
-    x = synthetic.clustered(400, 200).astype(np.float32)
-    product, norm, bound, _ = bound_and_distances(x, tile.FLOAT32)
-    radius = nearest_neighbors(x, 5).distance[:, -1]
-    kept = selected(product, norm, norm, radius, bound)
-    assert kept.min() >= 6  # 5 neighbors and the sample itself
-    assert kept.mean() < 7
+    refined = []
+    distances = NeighborFilter.distances
+    monkeypatch.setattr(NeighborFilter, "distances", lambda *a: refined.append(len(a[1])) or distances(*a))
+    x = synthetic.normal(1000, 200).astype(np.float32)
+    radius = np.full(1000, np.inf)
+    tile(Rows(x, 0, 1000), Rows(x, 0, 1000), radius, radius, 5, tier)
+    most = {INT8: 60, BFLOAT16: 20, FLOAT32: 6, FLOAT64: 5}[tier]
+    assert sum(refined) < most * 1000
 
 
-def test_batches_hold_all_rows_and_few_pairs(monkeypatch):
-    monkeypatch.setattr(tile, "PAIRS_AT_ONCE", 10)
-    counts = np.array([0, 3, 7, 1, 25, 0, 0, 10, 4, 0])
-    parts = list(tile._batches(counts))
-    assert [(p.start, p.stop) for p in parts] == [(0, 3), (3, 4), (4, 5), (5, 8), (8, 10)]
-    assert list(tile._batches(np.zeros(4, np.int64))) == []
+def test_lists_are_short():
+    with crew(1) as workers:
+        rows = Rows(np.zeros((5000, 2)), 0, 5000)
+        work = NeighborFilter(rows, rows, (np.zeros(5000),) * 2, 10, workers)
+        assert work.capacity(5000) == list_capacity(10, 5000) < 100
 
 
-def test_pairs_in_many_batches_change_nothing(monkeypatch):
-    """All distances tied: every pair is refined, and no more than a few are held at once."""
-    monkeypatch.setattr(tile, "PAIRS_AT_ONCE", 50)
-    x = synthetic.lattice(60, 3, values=2)
-    found = nearest_neighbors(x, 6)
-    index, _ = reference.nearest_neighbors(x, 6)
-    np.testing.assert_array_equal(found.index, index)
+@settings(max_examples=100)
+@given(st.integers(1, 40), st.integers(1, 40), st.booleans(), st.integers(0, 2**32 - 1))
+def test_each_pair_is_refined_once_and_pairs_lie_together(rows, cols, same, seed):
+    rng = np.random.default_rng(seed)
+    cols = rows if same else cols
+    a, b = rng.integers(0, rows, 200), rng.integers(0, cols, 200)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(nearest, "ORDER", 8)
+        first, second = nearest._each_once(a, b, cols, same)
+    pairs = list(zip(first.tolist(), second.tolist(), strict=True))
+    wanted = {(min(p), max(p)) if same else p for p in zip(a.tolist(), b.tolist(), strict=True)}
+    assert len(pairs) == len(set(pairs))
+    assert set(pairs) == wanted
+    squares = [(r // 8, c // 8) for r, c in pairs]
+    assert squares == sorted(squares)
 
 
-@pytest.fixture
-def low_precision():
-    """The process allows bfloat16 in products of float32, as some training scripts do."""
-    torch.set_float32_matmul_precision("medium")
-    yield
-    torch.set_float32_matmul_precision("highest")
-
-
-def test_a_process_that_allows_low_precision_changes_nothing(low_precision):
-    x = synthetic.clustered(600, 512, clusters=3, spread=0.01).astype(np.float32)
-    with torch.autocast("cpu"):
-        found = nearest_neighbors(x, 5)
-    np.testing.assert_array_equal(found.index, nearest_neighbors(x, 5, precision="float64").index)
+def test_no_pairs_are_no_trouble():
+    first, second = nearest._each_once(np.zeros(0, np.int64), np.zeros(0, np.int64), 5, True)
+    assert len(first) == len(second) == 0
+    x = synthetic.normal(40, 6)
+    result = both(x, 20, (np.zeros(20), np.zeros(20)))  # duplicates are sought, and there are none
+    assert len(result.left.row) == len(result.right.row) == 0
 
 
 MEASURE = """
