@@ -12,6 +12,7 @@ from dnuc.neighbors import search as module
 from dnuc.neighbors.blocks import Blocks
 from dnuc.neighbors.ledger import MemoryLedger, StoredLedger
 from dnuc.neighbors.lists import Neighbors, stored_neighbors
+from dnuc.neighbors.rows import Rows
 from dnuc.neighbors.search import Search, nearest_neighbors, run_searches
 from dnuc.neighbors.tile import tile
 from dnuc.store import DamagedError, RunStore, stage_group
@@ -216,7 +217,7 @@ def test_pairs_at_just_the_radius_are_found():
     x = synthetic.lattice(60, 3)
     distance = np.sqrt(((x[:30, None] - x[None, 30:]) ** 2).sum(axis=2))
     radius_left, radius_right = np.full(30, 1.0), np.full(30, np.sqrt(2))
-    result = tile(module.Rows(x, 0, 30), module.Rows(x, 30, 60), radius_left, radius_right, 30)
+    result = tile(Rows(x, 0, 30), Rows(x, 30, 60), radius_left, radius_right, 30)
     assert np.bincount(result.left.row, minlength=30).tolist() == (distance <= 1).sum(axis=1).tolist()
     assert np.bincount(result.right.row, minlength=30).tolist() == (distance <= np.sqrt(2)).sum(axis=0).tolist()
 
@@ -224,10 +225,10 @@ def test_pairs_at_just_the_radius_are_found():
 def test_a_tile_finds_for_both_its_blocks(x):
     """Rows of i look among those of j and the other way round, and nobody is told about itself."""
     radius = np.full(45, np.inf)
-    result = tile(module.Rows(x, 0, 45), module.Rows(x, 45, 90), radius, radius, K)
+    result = tile(Rows(x, 0, 45), Rows(x, 45, 90), radius, radius, K)
     assert set(result.left.index) <= set(range(45, 90))
     assert set(result.right.index) <= set(range(45))
     assert np.bincount(result.left.row).tolist() == np.bincount(result.right.row).tolist() == [K] * 45
-    diagonal = tile(module.Rows(x, 45, 90), module.Rows(x, 45, 90), radius, radius, K)
+    diagonal = tile(Rows(x, 45, 90), Rows(x, 45, 90), radius, radius, K)
     assert not np.any(diagonal.left.row + 45 == diagonal.left.index)
     assert len(diagonal.right.row) == 0

@@ -14,7 +14,7 @@ from dnuc.neighbors.search import nearest_neighbors
 from dnuc.neighbors.tiers import BFLOAT16, FLOAT32, FLOAT64, INT8, LADDER, SMALL, choose_tier, finer, plain_products
 from tests import synthetic
 
-MEASURED = (tiers.fastest_tier, tiers.measured_rates, tiers.multiplies_integers)
+MEASURED = (tiers.fastest_tier, tiers.measured_rates, tiers.measured_rate, tiers.multiplies_integers)
 
 
 @pytest.fixture
