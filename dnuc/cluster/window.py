@@ -14,8 +14,17 @@ from distributed.comm import CommClosedError
 
 from dnuc.errors import DnucError, ResourceError
 
-AHEAD = 2  # tasks a thread has at hand, so that it never waits for the client
+AHEAD = 0.5  # tasks a thread has waiting on the average, so that few ever wait for the client; more would know less
 RETRIES = 2  # of a task that raised; a task whose worker died is rescheduled by Dask itself
+
+
+def window(threads: int) -> int:
+    """Tasks that are submitted at a time.
+
+    >>> window(1), window(2), window(64)
+    (2, 3, 96)
+    """
+    return threads + max(1, int(AHEAD * threads))
 
 
 @dataclass(frozen=True)
@@ -48,7 +57,7 @@ def run_tasks(client: Client | None, tasks: Iterable[Task]) -> Iterator[tuple[Ta
     completed = as_completed(loop=client.loop)  # without it, of the default client, which may be another one
 
     def refill() -> None:
-        for _ in range(AHEAD * _threads(client) - len(running)):
+        for _ in range(window(_threads(client)) - len(running)):
             task = next(waiting, None)
             if task is None:
                 return

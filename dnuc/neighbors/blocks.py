@@ -3,10 +3,10 @@
 The N x N matrix of distances is cut into tiles of block pairs (i, j). It is symmetric, so only i <= j is computed::
 
         j ->  0   1   2   3
-      i   0   0   4   5   6     the diagonal tiles come first: they give every row a first radius, with which the
-      |   1       1   8   7     others discard most of their pairs; then row by row, in turns from the left and from
-      v   2           2   9     the right: each tile shares a block with the one before, which a worker still has.
-          3               3
+      i   0   0   4   8   7     the diagonal tiles come first: they give every row a first radius, with which the
+      |   1       1   6   9     others discard most of their pairs; then rounds as of a tournament, in each of which
+      v   2           2   5     every block takes part once: tiles that run at a time work on different rows, so that
+          3               3     each is told what the rounds before have found.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SMALLEST_BLOCK = 1024  # rows, where memory allows
 LARGEST_BLOCK = 32768
 MOST_BLOCKS = 90  # about 4,000 tiles: what the scheduler handles without being felt
 LARGEST_TILE = 5e13  # multiplications and additions: half a minute to some minutes of one thread
-TILES_A_TASK = 8  # tiles for each task that runs at a time: enough that none is idle for long at the end
+TILES_A_TASK = 5  # tiles for each task that runs at a time: enough that none is idle for long at the end
 
 
 @dataclass(frozen=True)
@@ -62,21 +62,25 @@ class Blocks:
         [(0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2)]
         """
         yield from ((i, i) for i in range(self.count))
-        for i in range(self.count):
-            columns = range(i + 1, self.count)
-            yield from ((i, j) for j in (reversed(columns) if i % 2 else columns))
+        others = self.count - 1 + self.count % 2  # all but one, which stays in its place while they move around
+        # The first round is (0, 1), (2, 3), ...: blocks whose diagonal tiles are done by then.
+        names = {0: others - 1, others: others}
+        names |= {s if first else others - s: 2 * s - 1 - first for s in range(1, others // 2 + 1) for first in (1, 0)}
+        for turn in range(others):
+            for step in [*range(1, others // 2 + 1), 0]:
+                one, other = (turn + step) % others, (turn - step) % others if step else others
+                i, j = sorted((names[one], names[other]))
+                if j < self.count:
+                    yield i, j
 
     def position(self, i: int, j: int) -> int:
-        """Where the pair (i, j) stands in `pairs`: after the diagonal, the rows above its own, and its place there.
+        """The place of the pair (i, j) among all pairs: row by row of the upper triangle.
 
         >>> blocks = Blocks(60, 4)
-        >>> [blocks.position(i, j) for i, j in blocks.pairs()] == list(range(blocks.tiles))
+        >>> sorted(blocks.position(i, j) for i, j in blocks.pairs()) == list(range(blocks.tiles))
         True
         """
-        if i == j:
-            return i
-        above = i * (self.count - 1) - i * (i - 1) // 2
-        return self.count + above + (self.count - 1 - j if i % 2 else j - i - 1)
+        return i * self.count - i * (i - 1) // 2 + j - i
 
 
 def list_capacity(k: int, columns: int) -> int:

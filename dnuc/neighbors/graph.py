@@ -45,12 +45,16 @@ class TileSearch(ABC):
         precision: Precision = "auto",
         device: str = "cpu",
         threads: int = 1,
+        spare: int = 0,
         label: str = "x",
     ) -> None:
-        """`sources` has one entry a block (a piece of the array, or its future), or one entry for the whole array."""
+        """`sources` has one entry a block (a piece of the array, or its future), or one entry for the whole array.
+
+        spare: bytes that a task may use beside its tile, for blocks that later tiles want again.
+        """
         self.blocks, self.label = blocks, label
         self.left = list(blocks.pairs())
-        self._sources, self._settings = sources, (precision, device, threads)
+        self._sources, self._settings = sources, (precision, device, threads, spare)
         self._name = uuid.uuid4().hex
 
     @property
@@ -96,7 +100,8 @@ def _tile_task(
     reduction: Callable[..., Any],
     left: Any, span_left: slice, whole_left: bool, right: Any, span_right: slice, whole_right: bool,
     known_left: Any, known_right: Any,
-    precision: Precision, device: str, threads: int, center: np.ndarray | None, search: str, label: str,
+    precision: Precision, device: str, threads: int, spare: int,
+    center: np.ndarray | None, search: str, label: str,
 ) -> Any:  # fmt: skip
     """One tile on a worker. A source is the whole array, or the block's own piece of it."""
     rows = [
@@ -104,7 +109,7 @@ def _tile_task(
         for source, span, whole in ((left, span_left, whole_left), (right, span_right, whole_right))
     ]
     tier = choose_tier(precision, rows[0].count * rows[1].count, rows[0].features, device)
-    rows = resident(search, rows)
+    rows = resident(search, rows, spare)
     return reduction(rows[0], rows[1], known_left, known_right, tier=tier, threads=threads, device=device)
 
 

@@ -36,7 +36,7 @@ def ladder(k: int) -> np.ndarray:
 class Found:
     """Candidates for the rows of one block: row (within the block), neighbor (global position), exact distance."""
 
-    row: np.ndarray  # (P,) int64
+    row: np.ndarray  # (P,) int32
     index: np.ndarray  # (P,) int64
     distance: np.ndarray  # (P,) float64
 
@@ -65,7 +65,7 @@ class Best:
     def found(self, limit: np.ndarray) -> Found:
         """Those within limit (R,)."""
         row, rank = np.nonzero((self.index >= 0) & (self.distance <= limit[:, None]))
-        return Found(row, self.index[row, rank], self.distance[row, rank])
+        return Found(row.astype(np.int32), self.index[row, rank], self.distance[row, rank])
 
 
 class NeighborFilter(TileFilter):

@@ -23,7 +23,7 @@ class Piece:
 
     def __init__(self, values: np.ndarray, first: int) -> None:
         self._values, self._first = values, first
-        self.shape = values.shape
+        self.shape, self.dtype = values.shape, values.dtype
 
     def __getitem__(self, key: tuple[slice, slice]) -> np.ndarray:
         rows, features = key
@@ -65,6 +65,12 @@ class Rows:
         if isinstance(self.source, Piece):
             return self
         return replace(self, source=Piece(self.read(slice(None)), self.start), stored=self._stored, memo={})
+
+    @property
+    def kept_bytes(self) -> int:
+        """Memory of a resident block: its values, and what was made of them (at most as much again)."""
+        itemsize = np.dtype(working_type(self.source.dtype)).itemsize
+        return 2 * self.count * self.features * itemsize
 
     @property
     def _stored(self) -> StoredArray | None:

@@ -12,7 +12,7 @@ from dask.utils import parse_bytes
 from distributed import Client
 
 from dnuc.errors import DnucError
-from dnuc.neighbors.blocks import Blocks, choose_rows
+from dnuc.neighbors.blocks import SMALLEST_BLOCK, Blocks, choose_rows, tile_bytes
 from dnuc.neighbors.counting import Ball, TileCounts, count_tile
 from dnuc.neighbors.device import device_memory
 from dnuc.neighbors.graph import Precision, TileSearch, run_searches, spread
@@ -146,7 +146,8 @@ def nearest_neighbors(
     choose_tier(precision, 0, 0, device or "cpu")
     blocks = _blocks(x, k, memory_limit, client, device)
     ledger = MemoryLedger(blocks, k)
-    settings = {"precision": precision, "device": device or "cpu", "threads": _threads(client)}
+    spare = _spare(x, k, blocks, memory_limit)
+    settings = {"precision": precision, "device": device or "cpu", "threads": _threads(client), "spare": spare}
     search = Search(spread(x, blocks, client), k, blocks, ledger, **settings)
     for _ in run_searches([search], client):
         pass
@@ -199,7 +200,8 @@ def count_within(
     ball = _ball(radius, before, x.shape[0])
     blocks = _blocks(x, 1, memory_limit, client, None)
     choose_tier(precision, 0, 0)
-    search = CountSearch(spread(x, blocks, client), blocks, ball, precision=precision, threads=_threads(client))
+    settings = {"precision": precision, "threads": _threads(client), "spare": _spare(x, 1, blocks, memory_limit)}
+    search = CountSearch(spread(x, blocks, client), blocks, ball, **settings)
     for _ in run_searches([search], client):
         pass
     return search.counts
@@ -237,7 +239,16 @@ def _blocks(x: Any, k: int, memory_limit: int | str | None, client: Client | Non
     memory = HOST_MEMORY if own is not None and memory_limit is None else _memory(memory_limit)
     tasks = 1 if client is None else max(1, sum(client.nthreads().values()))
     itemsize = np.dtype(working_type(x.dtype)).itemsize
-    return Blocks(n, choose_rows(n, features, memory, itemsize=itemsize, k=k, tasks=tasks, device_memory=own))
+    stored = getattr(x, "chunks", None) or (1,)
+    multiple = stored[0] if isinstance(stored[0], int) and stored[0] <= SMALLEST_BLOCK else 1
+    rows = choose_rows(n, features, memory, multiple, itemsize, k, tasks, own)
+    return Blocks(n, rows)
+
+
+def _spare(x: Any, k: int, blocks: Blocks, memory_limit: int | str | None) -> int:
+    """Bytes that a tile leaves of what it may use."""
+    itemsize = np.dtype(working_type(x.dtype)).itemsize
+    return max(0, _memory(memory_limit) - tile_bytes(blocks.rows, x.shape[1], itemsize, k))
 
 
 def _threads(client: Client | None) -> int:

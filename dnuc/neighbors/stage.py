@@ -36,7 +36,7 @@ def run_neighbors(store: RunStore, wanted: list[LayerSearch], settings: Neighbor
     flop = sum(search_work(blocks, _activations(store, w).shape[1]).flop for w, blocks in plans)
     with cluster.progress.stage("neighbors", total, "tiles", flop_total=flop) as stage:
         last = time.monotonic()
-        searches = _searches(store, plans, settings, cluster.capacity.cores, stage.resume)
+        searches = _searches(store, plans, settings, cluster.capacity, stage.resume)
         for search, i, j in run_searches(searches, cluster.client):
             now = time.monotonic()
             search.count(now - last)
@@ -51,7 +51,7 @@ class _StoredSearch(Search):
     """The search of one stored layer, marked complete with its last tile."""
 
     def __init__(
-        self, store: RunStore, wanted: LayerSearch, blocks: Blocks, settings: NeighborSearch, threads: int
+        self, store: RunStore, wanted: LayerSearch, blocks: Blocks, settings: NeighborSearch, capacity: Capacity
     ) -> None:
         self._store, self._group = store, _group(wanted)
         source = _activations(store, wanted)
@@ -60,7 +60,14 @@ class _StoredSearch(Search):
         ledger = StoredLedger(store, self._group, blocks, settings.k)
         label = f"{wanted.model}/{wanted.layer}"
         super().__init__(
-            [source], settings.k, blocks, ledger, precision=settings.precision, threads=threads, label=label
+            [source],
+            settings.k,
+            blocks,
+            ledger,
+            precision=settings.precision,
+            threads=capacity.cores,
+            spare=max(0, capacity.memory - tile_bytes(blocks.rows, self.features, self.itemsize, settings.k)),
+            label=label,
         )
         self._unmerged, self._seconds = len(self.left), 0.0
 
@@ -93,12 +100,12 @@ def _searches(
     store: RunStore,
     plans: list[tuple[LayerSearch, Blocks]],
     settings: NeighborSearch,
-    threads: int,
+    capacity: Capacity,
     resume: Callable[[int, float], None],
 ) -> Iterator[_StoredSearch]:
     """Each layer's search, made when its turn comes; a layer whose tiles are all merged is finished at once."""
     for wanted, blocks in plans:
-        search = _StoredSearch(store, wanted, blocks, settings, threads)
+        search = _StoredSearch(store, wanted, blocks, settings, capacity)
         left = sum(search.work(i, j).flop for i, j in search.left)
         resume(blocks.tiles - len(search.left), search_work(blocks, search.features).flop - left)
         if search.left:

@@ -9,7 +9,7 @@ import pytest
 from distributed import Client
 
 from dnuc.cluster import Task, run_tasks
-from dnuc.cluster.window import AHEAD, RETRIES
+from dnuc.cluster.window import RETRIES, window
 from dnuc.errors import DataError, ResourceError
 from dnuc.store import DamagedError
 from tests.conftest import local_cluster, wait_until
@@ -103,13 +103,13 @@ def test_tasks_are_made_only_when_a_worker_will_soon_be_free(client):
             made += 1
             yield Task(square, (x,))
 
-    window = AHEAD * sum(client.nthreads().values())
-    assert window == 4
+    most = window(sum(client.nthreads().values()))
+    assert most == 3
     farthest = 0
     for done, _ in enumerate(run_tasks(client, tasks())):
         farthest = max(farthest, made - done)
     assert made == 40
-    assert farthest == window
+    assert farthest == most
 
 
 def test_results_come_in_order_of_completion(client, tmp_path):
