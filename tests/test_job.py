@@ -135,7 +135,10 @@ def test_an_unknown_key_is_refused_with_the_closest(tables, message):
 BAD = [
     ({"neighbors": {"k": 0}}, "neighbors.k: Input should be greater than or equal to 2 (given: 0)"),
     ({"neighbors": {"k": 2.5}}, "neighbors.k: "),
-    ({"neighbors": {"precision": "half"}}, "neighbors.precision: Input should be 'auto', 'float32' or 'float64'"),
+    (
+        {"neighbors": {"precision": "half"}},
+        "neighbors.precision: Input should be 'auto', 'int8', 'bfloat16', 'float32' or 'float64'",
+    ),
     ({"measures": {"fraction": 0}}, "measures.fraction: "),
     ({"measures": {"fraction": 1.5}}, "less than or equal to 1 (given: 1.5)"),
     ({"measures": {"overlap_k": [5, 5]}}, "measures.overlap_k: names a value twice"),

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from distributed import Client
 
-from dnuc.cluster import Cluster, Progress
+from dnuc.cluster import Capacity, Cluster, Progress
 from dnuc.errors import DataError, StoreError
 from dnuc.pipeline import run_job, run_stages
 from dnuc.store import Results, RunStore, alone, stage_group
@@ -256,7 +256,7 @@ class Recorder(Cluster):
 @pytest.mark.parametrize("unfinished", [False, True])
 def test_a_task_that_outlives_its_run_changes_nothing(finished, again, here, tmp_path, unfinished):
     """A scheduler may go on with a task of a client that is gone, while another job has taken the directory."""
-    path, late = tmp_path / "run", Recorder(None, 2**30, Progress(quiet=True))
+    path, late = tmp_path / "run", Recorder(None, Capacity(2**30), Progress(quiet=True))
     run_stages(RunStore.create(path), arrays_job(finished[0]), late)
     again(activations={"block": 64, "dtype": "float16"}, measures={"fraction": 0.5}, landscape={"z": 3.0})
     store = RunStore.open(path)

@@ -59,7 +59,7 @@ class Blocks:
         """Block pairs i <= j in the order of the picture above.
 
         >>> list(Blocks(6, 2).pairs())
-        [(0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2)]
+        [(0, 0), (1, 1), (2, 2), (0, 1), (1, 2), (0, 2)]
         """
         yield from ((i, i) for i in range(self.count))
         others = self.count - 1 + self.count % 2  # all but one, which stays in its place while they move around

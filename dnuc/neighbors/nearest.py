@@ -17,7 +17,7 @@ from dnuc.neighbors.filtering import Hunt, TileFilter
 from dnuc.neighbors.refine import group_by_row, merge_grouped
 from dnuc.neighbors.rows import Rows
 
-ORDER = 2048  # rows and columns of the squares in which pairs are refined: their strips stay in the cache
+ORDER = 4096  # rows and columns of the squares in which pairs are refined: their strips stay in the cache
 
 
 RUNGS = 8  # ranks at which a tile is told the distances of the neighbors that are known already

@@ -33,10 +33,10 @@ LAYERS = {
     "the digits: one tile": ((1797, 64, 2 * GIB, 1), {}, 1797, 1),
     # a task that works alone needs no more than one tile
     "20,000 samples, one task": ((20_000, 4096, 2 * GIB, 1), {}, 20_000, 1),
-    # two tasks: 16 tiles or more; 6 blocks make 21, of 3334 rows rounded up to whole stored blocks
+    # two tasks: 10 tiles or more; sqrt(2 x 5 x 2) = 5 blocks make 15, of 4000 rows rounded up to whole stored blocks
     "20,000 samples, two tasks": ((20_000, 4096, 2 * GIB, 1024), {"tasks": 2}, 4096, 15),
-    # sqrt(2 x 8 x 16) = 16 blocks of 3750 rows
-    "Fashion-MNIST, 16 tasks": ((60_000, 784, 2 * GIB, 1), {"tasks": 16}, 3750, 136),
+    # sqrt(2 x 5 x 16) = 13 blocks of 4616 rows
+    "Fashion-MNIST, 16 tasks": ((60_000, 784, 2 * GIB, 1), {"tasks": 16}, 4616, 91),
     # no blocks below 1024 rows for the sake of more tasks: 5 blocks of 1000 at least
     "5000 samples, 100 tasks": ((5000, 784, 2 * GIB, 1), {"tasks": 100}, 1250, 10),
     # 5e13 multiplications and additions: sqrt(5e13 / (2 x 802816)) = 5580 rows, 6 whole stored blocks
@@ -138,10 +138,20 @@ def test_blocks_cover_every_pair_of_rows_once(n, rows):
     blocks = Blocks(n, rows)
     pairs = list(blocks.pairs())
     assert len(pairs) == len(set(pairs)) == blocks.tiles
-    assert [blocks.position(i, j) for i, j in pairs] == list(range(blocks.tiles))
+    assert sorted(blocks.position(i, j) for i, j in pairs) == list(range(blocks.tiles))
     spans = [blocks.span(b) for b in range(blocks.count)]
     assert [r for s in spans for r in range(s.start, s.stop)] == list(range(n))
     assert set(pairs) == {(i, j) for i in range(blocks.count) for j in range(i, blocks.count)}
+
+
+@given(st.integers(2, 60))
+def test_each_round_of_tiles_works_on_different_rows(count):
+    """So tiles that run at a time are told what all rounds before have found; the first needs the first diagonals."""
+    pairs = list(Blocks(count, 1).pairs())
+    assert pairs[:count] == [(b, b) for b in range(count)]
+    assert pairs[count : count + count // 2] == [(2 * r, 2 * r + 1) for r in range(count // 2)]
+    rounds = [pairs[first : first + count // 2] for first in range(count, len(pairs), count // 2)]
+    assert all(len({block for pair in r for block in pair}) == 2 * len(r) for r in rounds)
 
 
 @given(st.integers(0, 100), st.integers(0, 1000), st.integers(1, 300))
