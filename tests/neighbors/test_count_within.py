@@ -33,11 +33,11 @@ def small_blocks(monkeypatch, rows):
 @pytest.mark.parametrize("rows", [1000, 17])
 @pytest.mark.parametrize("name", DATA)
 def test_ranks_of_neighbors_are_counted_back(name, rows, precision, monkeypatch):
-    """The count within a neighbor's distance, before the neighbor, is its rank less one: the hardest radius there is."""
+    """The count within a neighbor's distance, before the neighbor, is its rank less one: the hardest radius of all."""
     small_blocks(monkeypatch, rows)
     x = DATA[name]()
     n = len(x)
-    index, distance = reference.nearest_neighbors(x, n - 1)
+    index, _ = reference.nearest_neighbors(x, n - 1)
     exact = nearest_neighbors(x, n - 1, precision="float64")  # the bits of our own distances
     np.testing.assert_array_equal(exact.index, index)
     rank = np.random.default_rng(0).integers(0, n - 1, n)
@@ -79,10 +79,7 @@ def test_workers_change_nothing(client, tmp_path, monkeypatch):
 REFUSED = {
     "negative": (lambda x: count_within(x, [1, 1, -2, 1, 1]), r"radius of sample 2 is -2\.0; it must be a distance"),
     "NaN": (lambda x: count_within(x, np.nan), "radius of sample 0 is nan"),
-    "length": (
-        lambda x: count_within(x, [1.0, 2.0]),
-        r"radius has shape \(2,\); x has 5 samples, so it must be \(5,\)",
-    ),
+    "length": (lambda x: count_within(x, [1.0, 2.0]), r"radius has shape \(2,\); x has 5 samples, so it must be"),
     "before": (lambda x: count_within(x, 1.0, before=[1]), r"before has shape \(1,\)"),
     "before of floats": (lambda x: count_within(x, 1.0, before=np.ones(5)), "before has type float64; it must be pos"),
     "precision": (lambda x: count_within(x, 1.0, precision="half"), "'half'"),
