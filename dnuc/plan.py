@@ -10,7 +10,7 @@ from dnuc.cluster import Capacity, Deployment, read_deployment
 from dnuc.data import Samples, Source, open_source
 from dnuc.errors import DataError
 from dnuc.job import Data, Job, NeighborSearch
-from dnuc.neighbors.blocks import Blocks, tile_bytes
+from dnuc.neighbors.blocks import Blocks, bytes_of_tile
 from dnuc.neighbors.calibration import Calibration
 from dnuc.neighbors.search import check_search
 from dnuc.neighbors.stage import blocks_of
@@ -101,7 +101,7 @@ def plan_within(job: Job, capacity: Capacity) -> Plan:
                     stored_bytes(n, d, block[network.name], job.activations.dtype),
                     float(n) * n * d,
                     blocks,
-                    tile_bytes(blocks.rows, d, itemsize, job.neighbors.k),
+                    bytes_of_tile(blocks, d, itemsize, job.neighbors.k),
                 )
             )
     return Plan(n, note, tuple(layers), block, capacity.memory, capacity.tasks * capacity.cores)

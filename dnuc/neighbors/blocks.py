@@ -123,6 +123,11 @@ def tile_bytes(
     return max(filtering, refining) + lists
 
 
+def bytes_of_tile(blocks: Blocks, features: int, itemsize: int, k: int) -> int:
+    """Largest memory of a task of a search in bytes: of a tile of two blocks, unless all rows are one."""
+    return tile_bytes(blocks.rows, features, itemsize, k, sides=min(2, blocks.count))
+
+
 def device_bytes(rows: int, features: int, itemsize: int = 4) -> int:
     """Memory of an accelerator that one tile needs: products of the whole tile, and a chunk of both blocks' features.
 
@@ -130,7 +135,7 @@ def device_bytes(rows: int, features: int, itemsize: int = 4) -> int:
     products, or values of some pairs, in float64.
     """
     values = rows * min(features, CHUNK)
-    return rows * rows * max(4, itemsize) + values * (2 * (2 * itemsize + 2) + 3 * 8) + 2**31
+    return rows * rows * max(4, itemsize) * 9 // 8 + values * (2 * (2 * itemsize + 2) + 3 * 8) + 2**31
 
 
 def choose_rows(
@@ -159,7 +164,7 @@ def choose_rows(
     wanted = min(wanted, max(math.isqrt(int(LARGEST_TILE / (2 * features))), math.ceil(n / MOST_BLOCKS)), LARGEST_BLOCK)
 
     def needed(rows: int) -> int:
-        return tile_bytes(rows, features, itemsize, k, sides=1 if rows >= n else 2)
+        return bytes_of_tile(Blocks(n, rows), features, itemsize, k)
 
     most = max(1, math.ceil(wanted / multiple))
     if device_memory is not None:

@@ -23,16 +23,16 @@ ROUND_UP = 1 + 2.0**-50
 
 @dataclass(frozen=True)
 class Bound:
-    """The error bound of a tier for rows of so many features, as the module `tile` derives it."""
+    """The error bound of a tier for rows of so many features, as the module `filtering` derives it."""
 
     gamma: float  # of a product, in units of the norms
     epsilon: float  # of what is evaluated in float64, in units of the squared norms
     eta: float  # of what underflows
 
     @classmethod
-    def of(cls, tier: Tier, length: int, features: int, chunks: int = 1) -> Bound:
-        """For products of at most `length` features at a time, `chunks` of which are added up."""
-        adding = 0.0 if chunks == 1 else chunks * sum_roundoff(tier) * 1.01
+    def of(cls, tier: Tier, length: int, features: int, chunks: int = 1, sums: float | None = None) -> Bound:
+        """For products of at most `length` features at a time, `chunks` of which are added up with roundoff `sums`."""
+        adding = 0.0 if chunks == 1 else chunks * (sum_roundoff(tier) if sums is None else sums) * 1.01
         return cls(tier.gamma(length) + adding, (features + 16) * 2.0**-51, 4 * features * tier.smallest)
 
     @property

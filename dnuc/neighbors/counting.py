@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit, uint64
 
+from dnuc.neighbors.blocks import list_capacity
 from dnuc.neighbors.candidates import COLUMNS, UNKNOWN
 from dnuc.neighbors.crew import Crew, crew
 from dnuc.neighbors.filtering import Hunt, TileFilter
@@ -17,6 +18,7 @@ from dnuc.neighbors.rows import Rows
 from dnuc.neighbors.tiers import FLOAT32, Tier
 
 ROUND_DOWN = 1 - 2.0**-50
+COUNTED = 256  # counting needs as much memory as a search for so many neighbors
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ class _Counts(TileFilter):
         return self._balls[block].radius
 
     def capacity(self, columns: int) -> int:
-        return min(columns, 256 + columns // 64)
+        return list_capacity(COUNTED, columns)
 
     def scan(
         self, products: np.ndarray, rows: Hunt, cols: Hunt | None, first: tuple[int, int], own: np.ndarray

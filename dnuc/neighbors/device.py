@@ -1,7 +1,7 @@
 """The filter and the refinement of a tile on an accelerator: the same bound, lists and certificate, other arithmetic.
 
 Products of the whole tile stay on the device. They are accumulated over the feature chunks in float32 (on tensor cores
-for bfloat16), while the next chunk is read into pinned memory. A row's radius is the k-th smallest of its upper bounds;
+for bfloat16), while the next chunk is read. A row's radius is the k-th smallest of its upper bounds;
 what leaves the device are the pairs whose lower bound is within. Distances are summed there in float64, in another
 order than on a CPU: indices are the same, distances may differ in the last bits (relative 1e-12).
 """
@@ -96,7 +96,8 @@ class DeviceNeighbors(NeighborFilter):
                 shifted = v.to(wide) - center.to(wide)
                 near = shifted.to(tier.dtype)
                 part = near.double().square().sum(1)
-                lost = (shifted.double() - near.double()).square().sum(1).sqrt() + 2.0**-23 * part.sqrt()
+                subtracted = 2.0**-52 if wide == torch.float64 else 2.0**-23
+                lost = (shifted.double() - near.double()).square().sum(1).sqrt() + subtracted * part.sqrt()
                 if not torch.isfinite(part + lost).all():
                     block.check(v.cpu().numpy(), chunk)
                     raise TierOverflowError
@@ -108,7 +109,8 @@ class DeviceNeighbors(NeighborFilter):
             _mirror(total)
         if not max(float(n.max()) for n in norms) < LARGEST_NORM_SQ.get(tier.name, LARGEST_NARROW):
             raise TierOverflowError
-        bound = Bound.of(tier, min(features, CHUNK), features, len(chunks))
+        adding = 2.0**-53 if total.dtype == torch.float64 else 2.0**-24
+        bound = Bound.of(tier, min(features, CHUNK), features, len(chunks), adding)
         stands = [
             Stand(np.ones(len(n)), n.cpu().numpy(), r.sqrt().cpu().numpy() * (1 + 2.0**-40))
             for n, r in zip(norms, residuals, strict=True)
@@ -117,11 +119,9 @@ class DeviceNeighbors(NeighborFilter):
 
     def _add_products(self, total: torch.Tensor, rounded: list[torch.Tensor]) -> None:
         """total += the products of a chunk; of a block with itself those above the diagonal, in broad strips."""
-        if len(rounded) == 2:
-            total += _multiply(rounded[0], rounded[1], total.dtype)
-            return
         for part in _strips(len(total)):
-            total[part, part.start :] += _multiply(rounded[0][part], rounded[0][part.start :], total.dtype)
+            first = part.start if len(rounded) == 1 else 0
+            total[part, first:] += _multiply(rounded[0][part], rounded[-1][first:], total.dtype)
 
     def _chunks(
         self, blocks: tuple[Rows | Picked, ...], chunks: list[slice]

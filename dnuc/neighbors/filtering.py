@@ -120,7 +120,8 @@ class TileFilter(ABC):
             rows = rows[hunt.side.overflow]
         # so many tied distances that no list could hold them: lists as long as the block, for a few rows at a time
         columns = self.blocks[1 - block].count
-        for part in panels(0, len(rows), max(1, PAIRS_AT_ONCE // columns)):
+        at_once = max(PAIRS_AT_ONCE, self.blocks[block].count * self.capacity(columns) // 2)
+        for part in panels(0, len(rows), max(1, at_once // columns)):
             self.refine(self.filter(FLOAT64, block, rows[part], columns))
 
     def filter(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from functools import cached_property
 from typing import Any, Literal, TypeVar
 
@@ -127,7 +128,8 @@ def run_searches(searches: Iterable[AnySearch], client: Client | None = None) ->
     finally:
         forget()
         if client is not None and client.status == "running":
-            client.run(forget, on_error="ignore")
+            with suppress(OSError, TimeoutError):  # a lost scheduler is told by what lost it
+                client.run(forget, on_error="ignore")
 
 
 def spread(x: Any, blocks: Blocks, client: Client | None) -> list[Any]:

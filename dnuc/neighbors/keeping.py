@@ -28,12 +28,12 @@ def resident(search: str, wanted: list[Rows], spare: int = 0) -> list[Rows]:
 
     Beside them it keeps those that it used last, up to `spare` bytes.
     """
-    if wanted[0].features > CHUNK:
-        return wanted
     with _changing:
         mine = _kept.setdefault(threading.get_ident(), _Kept())
     if mine.search != search:
         mine.search, mine.blocks = search, {}
+    if wanted[0].features > CHUNK or wanted[0].is_resident:
+        return wanted
     starts = [b.start for b in wanted]
     mine.blocks = {s: b for s, b in mine.blocks.items() if s not in starts} | {
         s: mine.blocks[s] for s in starts if s in mine.blocks

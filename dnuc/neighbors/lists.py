@@ -25,8 +25,8 @@ class Neighbors:
     distance : (N, k) float64
         Euclidean distances (not squared), sums of squared differences accumulated in float64.
     redone : int
-        Rows that the fast filter could not handle (a product overflowed) and a more precise tier had to redo, summed
-        over tiles.
+        Rows that the fast filter could not decide (its rounding is too coarse for them, many distances are tied, or a
+        product overflowed) and a more precise tier had to redo, summed over tiles.
     """
 
     index: np.ndarray  # (N, k)

@@ -79,6 +79,7 @@ class Products:
     def _kept(self, block: Any, features: slice) -> Rounded:
         key = self.tier.name
         if key not in block.memo:
+            block.memo.clear()  # one tier's rounded rows are what memory is planned for
             block.memo[key] = self._round_block(block, block.read(features), block.center, features)
         return block.memo[key]
 

@@ -60,15 +60,20 @@ class Rows:
         values = np.asarray(part)
         return np.ascontiguousarray(values, dtype=working_type(values.dtype))
 
+    @property
+    def is_resident(self) -> bool:
+        """Whether the values are in memory already."""
+        return isinstance(self.source, Piece)
+
     def resident(self) -> Rows:
         """The same rows with all their values in memory."""
-        if isinstance(self.source, Piece):
+        if self.is_resident:
             return self
         return replace(self, source=Piece(self.read(slice(None)), self.start), stored=self._stored, memo={})
 
     @property
     def kept_bytes(self) -> int:
-        """Memory of a resident block: its values, and what was made of them (at most as much again)."""
+        """Memory of a resident block: its values, and what one tier made of them (at most as much again)."""
         itemsize = np.dtype(working_type(self.source.dtype)).itemsize
         return 2 * self.count * self.features * itemsize
 

@@ -12,8 +12,8 @@ from dask.utils import parse_bytes
 from distributed import Client
 
 from dnuc.errors import DnucError
-from dnuc.neighbors.blocks import SMALLEST_BLOCK, Blocks, choose_rows, tile_bytes
-from dnuc.neighbors.counting import Ball, TileCounts, count_tile
+from dnuc.neighbors.blocks import SMALLEST_BLOCK, Blocks, bytes_of_tile, choose_rows
+from dnuc.neighbors.counting import COUNTED, Ball, TileCounts, count_tile
 from dnuc.neighbors.device import device_memory
 from dnuc.neighbors.graph import Precision, TileSearch, run_searches, spread
 from dnuc.neighbors.ledger import Ledger, MemoryLedger
@@ -32,16 +32,16 @@ class Search(TileSearch):
     """The k nearest: tiles are merged into the lists of a ledger."""
 
     def __init__(self, sources: list[Any], k: int, blocks: Blocks, ledger: Ledger, **settings: Any) -> None:
-        """`settings`: precision, device, threads and label of a `TileSearch`."""
+        """`settings`: precision, device, threads, spare and label of a `TileSearch`."""
         super().__init__(sources, blocks, **settings)
         self.k, self.ledger = k, ledger
         self.tier = ""  # in which the last merged tile was filtered
         self._known = np.full((blocks.n, len(ladder(k))), np.inf)
         done = ledger.tiles >= 0
-        if done.any():
-            # A tile that was merged, but stopped before it was marked, runs again: what it found before must not be
-            # counted beside what it finds now. So a search that goes on tells its tiles the k-th distances alone.
-            self._known = np.concatenate([ledger.read(blocks.span(b))[1][:, -1:] for b in range(blocks.count)])
+        # A tile that was merged, but stopped before it was marked, runs again, and what it found counts twice then:
+        # its limits may be too small. That loses nothing, for all that it found is in the lists already.
+        for block in range(blocks.count) if done.any() else ():
+            self._known[blocks.span(block)] = ledger.read(blocks.span(block))[1][:, ladder(k) - 1]
         self.left = [pair for pair in self.left if not done[blocks.position(*pair)]]
 
     @property
@@ -71,7 +71,7 @@ class Search(TileSearch):
         index, distance = (np.array(a) for a in self.ledger.read(span))
         merge_candidates(index, distance, found.row, found.index, found.distance)
         self.ledger.write(span, index, distance)
-        self._known[span] = distance[:, ladder(self.k)[-self._known.shape[1] :] - 1]
+        self._known[span] = distance[:, ladder(self.k) - 1]
 
 
 class CountSearch(TileSearch):
@@ -108,7 +108,7 @@ def nearest_neighbors(
     """Every sample's k nearest other samples in Euclidean distance: exact, whatever the settings.
 
     The result equals float64 brute force under the total order (distance, index), bit for bit the same for any
-    block size, number of workers and precision.
+    block size, number of workers and precision. (On a GPU the last bits of distances may differ.)
 
     Parameters
     ----------
@@ -198,9 +198,9 @@ def count_within(
     """
     x = _checked(x, 1)
     ball = _ball(radius, before, x.shape[0])
-    blocks = _blocks(x, 1, memory_limit, client, None)
+    blocks = _blocks(x, COUNTED, memory_limit, client, None)
     choose_tier(precision, 0, 0)
-    settings = {"precision": precision, "threads": _threads(client), "spare": _spare(x, 1, blocks, memory_limit)}
+    settings = {"precision": precision, "threads": _threads(client), "spare": _spare(x, COUNTED, blocks, memory_limit)}
     search = CountSearch(spread(x, blocks, client), blocks, ball, **settings)
     for _ in run_searches([search], client):
         pass
@@ -248,7 +248,7 @@ def _blocks(x: Any, k: int, memory_limit: int | str | None, client: Client | Non
 def _spare(x: Any, k: int, blocks: Blocks, memory_limit: int | str | None) -> int:
     """Bytes that a tile leaves of what it may use."""
     itemsize = np.dtype(working_type(x.dtype)).itemsize
-    return max(0, _memory(memory_limit) - tile_bytes(blocks.rows, x.shape[1], itemsize, k))
+    return max(0, _memory(memory_limit) - bytes_of_tile(blocks, x.shape[1], itemsize, k))
 
 
 def _threads(client: Client | None) -> int:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from dnuc.cluster import Capacity, Cluster
 from dnuc.errors import ResourceError
 from dnuc.job import NeighborSearch
-from dnuc.neighbors.blocks import Blocks, choose_rows, tile_bytes
+from dnuc.neighbors.blocks import Blocks, bytes_of_tile, choose_rows
 from dnuc.neighbors.graph import run_searches
 from dnuc.neighbors.ledger import StoredLedger
 from dnuc.neighbors.search import Search, check_search
@@ -66,7 +66,7 @@ class _StoredSearch(Search):
             ledger,
             precision=settings.precision,
             threads=capacity.cores,
-            spare=max(0, capacity.memory - tile_bytes(blocks.rows, self.features, self.itemsize, settings.k)),
+            spare=max(0, capacity.memory - bytes_of_tile(blocks, self.features, self.itemsize, settings.k)),
             label=label,
         )
         self._unmerged, self._seconds = len(self.left), 0.0
@@ -130,7 +130,7 @@ def _blocks(store: RunStore, wanted: LayerSearch, settings: NeighborSearch, clus
     group, itemsize = _group(wanted), source.dtype.itemsize
     stored = store.has(group, "neighbor_index") and store.attributes(group).get("digest") == wanted.digest
     rows = store.array(group, "neighbor_index").chunks[0] if stored else 0
-    fits = tile_bytes(rows, features, itemsize, settings.k) <= cluster.capacity.memory
+    fits = stored and bytes_of_tile(Blocks(n, rows), features, itemsize, settings.k) <= cluster.capacity.memory
     if stored and settings.block is None and fits:
         return Blocks(n, rows)
     blocks = blocks_of(n, features, settings, cluster.capacity, _multiple(source), itemsize)
@@ -153,7 +153,7 @@ def blocks_of(
     if settings.block is None:
         return Blocks(n, choose_rows(n, features, memory, multiple, itemsize, settings.k, capacity.tasks))
     rows = min(n, -(-settings.block // multiple) * multiple)
-    needed = tile_bytes(rows, features, itemsize, settings.k)
+    needed = bytes_of_tile(Blocks(n, rows), features, itemsize, settings.k)
     if needed > memory:
         raise ResourceError(
             f"neighbors.block = {settings.block}: a tile of {rows} x {rows} samples with {features} features needs "

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from threading import Lock, Thread, local
+from typing import Any
 
 import torch
 
@@ -72,8 +73,31 @@ class _Mine(local):
 
 _mine = _Mine()
 _depth = 0
-_before: tuple[int, str] = (1, "highest")
+_before: tuple[int, Callable[[], None]] = (1, lambda: None)
 _changing = Lock()
+
+
+def _full_precision() -> Callable[[], None]:
+    """Have products of float32 computed in float32; returns what restores the present setting.
+
+    torch has two ways to set this, and refuses the older one while the newer one says something else.
+    """
+    try:
+        before = torch.get_float32_matmul_precision()
+        torch.set_float32_matmul_precision("highest")
+        return lambda: torch.set_float32_matmul_precision(before)
+    except RuntimeError:
+        backends: Any = torch.backends
+        places = [backends.cuda.matmul, backends.mkldnn.matmul]
+        settings = [place.fp32_precision for place in places]
+        for place in places:
+            place.fp32_precision = "ieee"
+
+        def restore() -> None:
+            for place, setting in zip(places, settings, strict=True):
+                place.fp32_precision = setting
+
+        return restore
 
 
 @contextmanager
@@ -89,8 +113,7 @@ def plain_products() -> Iterator[None]:
     with _changing:
         threads = torch.get_num_threads()  # a thread that never asked would forget what is set now
         if _depth == 0:
-            _before = (threads, torch.get_float32_matmul_precision())
-            torch.set_float32_matmul_precision("highest")
+            _before = (threads, _full_precision())
         _depth += 1
         _mine.depth += 1
         torch.set_num_threads(1)
@@ -103,7 +126,7 @@ def plain_products() -> Iterator[None]:
             if _mine.depth == 0:
                 torch.set_num_threads(_before[0])
             if _depth == 0:
-                torch.set_float32_matmul_precision(_before[1])
+                _before[1]()
             elif _mine.depth == 0:  # threads that other tiles have still to begin
                 new = Thread(target=torch.set_num_threads, args=(1,))
                 new.start()

@@ -43,7 +43,8 @@ def tile(
         Two blocks of one array; the same block for a diagonal tile.
     known_left, known_right : (R,), (C,) or (R, m), (C, m) float64
         Each row's distance of its k-th best neighbor so far (infinity if it has fewer): farther pairs are useless. Or
-        the distances at all ranks of `ladder(k)`, which is better, if none of them was found by this very tile.
+        the distances at all ranks of `ladder(k)`, which is better, if none of them was found by this very tile, or all
+        that it finds is known already.
     k : int
         Neighbors wanted.
     tier : Tier

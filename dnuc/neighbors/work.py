@@ -25,20 +25,18 @@ class Work:
 def tile_work(blocks: Blocks, i: int, j: int, features: int) -> Work:
     """One tile. On the diagonal only half of the products are needed.
 
-    Blocks of few features are kept for the next tile, which shares one of them: it reads the other. Blocks of many are
+    Both blocks are read, unless a worker has kept them: values are what is read at most. Blocks of many features are
     read twice, to filter and to refine.
 
     >>> tile_work(Blocks(100, 10), 0, 1, 8)
-    Work(flop=1600.0, pairs=100.0, rows=20, values=80)
+    Work(flop=1600.0, pairs=100.0, rows=20, values=160)
     """
     left, right = (span.stop - span.start for span in (blocks.span(i), blocks.span(j)))
     pairs, rows = (left * right / 2, left) if i == j else (float(left * right), left + right)
-    return Work(2 * pairs * features, pairs, rows, features * (right if features <= CHUNK else 2 * rows))
+    return Work(2 * pairs * features, pairs, rows, features * rows * (1 if features <= CHUNK else 2))
 
 
 def search_work(blocks: Blocks, features: int) -> Work:
     """All tiles: half of N x N pairs; every block takes part in as many tiles as there are blocks."""
     pairs, rows = blocks.n**2 / 2, blocks.n * blocks.count
-    last = blocks.n - (blocks.count - 1) * blocks.rows
-    columns = blocks.rows * blocks.count * (blocks.count - 1) // 2 + last * blocks.count  # block b in b + 1 tiles
-    return Work(2 * pairs * features, pairs, rows, features * (columns if features <= CHUNK else 2 * rows))
+    return Work(2 * pairs * features, pairs, rows, features * rows * (1 if features <= CHUNK else 2))

@@ -80,6 +80,18 @@ def test_wide_blocks_are_never_kept():
     assert source.reads == []
 
 
+def test_another_layer_gives_the_memory_of_the_last_one_back_even_if_its_blocks_are_not_kept():
+    resident("a", blocks(Source(), 0, 1), spare=10 * BYTES)
+    resident("wide", blocks(Source(CHUNK + 1), 0, 1), spare=10 * BYTES)
+    assert keeping._kept[threading.get_ident()].blocks == {}
+
+
+def test_blocks_that_are_in_memory_already_are_not_kept_too():
+    block = blocks(Source(), 0)[0].resident()
+    assert resident("a", [block], spare=10 * BYTES) == [block]
+    assert keeping._kept[threading.get_ident()].blocks == {}
+
+
 def test_threads_keep_blocks_of_their_own():
     source = Source()
     for _ in range(2):

@@ -1,5 +1,7 @@
 """Which precision filters: what may be asked for, what is never chosen, and that the process is left as it was."""
 
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier, Thread
 
@@ -251,3 +253,22 @@ def test_a_process_that_allows_low_precision_changes_nothing():
             found = nearest_neighbors(x, 5, precision=precision)
         np.testing.assert_array_equal(found.index, expected.index)
     assert setting() == (2, "medium")
+
+
+NEW_SETTINGS = ["torch.backends.cuda.matmul", "torch.backends.mkldnn.matmul", "torch.backends"]
+
+
+@pytest.mark.parametrize("place", NEW_SETTINGS)
+def test_precision_that_was_set_the_new_way_is_taken_back_and_restored(place):
+    """torch refuses the older setting then. In a process of its own, which is all that the setting belongs to."""
+    code = f"""
+import torch
+from dnuc.neighbors.tiers import plain_products
+{place}.fp32_precision = "bf16" if "cuda" not in "{place}" else "tf32"
+before = {place}.fp32_precision
+with plain_products():
+    assert torch.backends.mkldnn.matmul.fp32_precision == "ieee", torch.backends.mkldnn.matmul.fp32_precision
+    assert torch.backends.cuda.matmul.fp32_precision == "ieee", torch.backends.cuda.matmul.fp32_precision
+assert {place}.fp32_precision == before
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -26,9 +26,9 @@ def test_tiles_add_up_to_their_search(rows, features):
     assert whole.flop == 100.0 * 100 * features
 
 
-def test_a_tile_reads_one_block_if_it_can_keep_the_other_or_both_twice():
+def test_a_tile_reads_both_blocks_once_if_it_can_keep_them_or_twice():
     blocks = Blocks(30, 20)
-    assert tile_work(blocks, 0, 1, CHUNK).values == 10 * CHUNK
+    assert tile_work(blocks, 0, 1, CHUNK).values == 30 * CHUNK
     assert tile_work(blocks, 0, 1, CHUNK + 1).values == 2 * 30 * (CHUNK + 1)
     assert tile_work(blocks, 1, 1, 5).values == 10 * 5
 
