@@ -69,8 +69,9 @@ def plan(
     console.print(f"tasks        {found.tasks:,}, each within {size(found.memory)}", highlight=False)
     if seconds:
         console.print(
-            f"time         {hours_minutes(sum(seconds))} hours:minutes for the neighbors on {found.threads} threads as "
-            "fast as one just measured on this machine; a cluster's workers may differ, and disks may be slower",
+            f"time         {hours_minutes(sum(seconds))} (hours:minutes) for the neighbors alone, on {found.threads} "
+            "threads as fast as one just measured on this machine; a cluster's workers may differ, and disks may be "
+            "slower. Training and the forward pass come on top",
             highlight=False, soft_wrap=True,
         )  # fmt: skip
 

@@ -96,7 +96,7 @@ class Model(Section):
 class Activations(Section):
     """[activations]: how they are stored."""
 
-    dtype: Literal["float32", "float16"] = "float32"
+    dtype: Literal["float32", "float16", "float64"] = "float32"  # float64: for given arrays that need it
     batch_size: Annotated[int, Field(ge=1)] = 64  # images in one forward pass
     block: Annotated[int, Field(ge=1)] | None = None  # samples a task extracts; from memory when absent
 

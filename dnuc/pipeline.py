@@ -13,7 +13,7 @@ import tomli_w
 from dnuc._version import __version__
 from dnuc.activations.stage import check_disk, run_activations
 from dnuc.cluster import Cluster, Progress, Task, connect
-from dnuc.cluster.deployment import Deployment
+from dnuc.cluster.deployment import Deployment, read_deployment
 from dnuc.data import open_source
 from dnuc.data.stage import manifest_digests, run_samples, samples_digest, training_data
 from dnuc.errors import DnucError, StoreError
@@ -55,14 +55,20 @@ def run_job(
         Any refusal, before work that could not be finished is started.
     """
     job = job if isinstance(job, Job) else read_job(job)
+    deployment = on if isinstance(on, Deployment) else read_deployment(on)
     path = Path(out) if out is not None else Path("runs") / job.name
     store = RunStore.create(path)
     with alone(store.path):
         progress = Progress(store.path, quiet=quiet, header={"job": job.name, "dnuc": __version__})
         state, message = "failed", ""
         try:
-            _adopt(store, job, progress)
-            with connect(on, progress) as cluster:
+            changes = _changes(store, job)
+            if changes and (capacity := deployment.capacity()):
+                plan_within(job, capacity)  # what cannot be done is refused before workers start
+            with connect(deployment, progress) as cluster:
+                if changes:
+                    plan_within(job, cluster.capacity)
+                    _adopt(store, job, changes, progress)
                 run_stages(store, job, cluster)
             state = "finished"
         except KeyboardInterrupt:
@@ -213,23 +219,37 @@ def draw_report(store: RunStore, job: Job) -> Path:
 # --- the run directory ------------------------------------------------------------------------------------------
 
 
-def _adopt(store: RunStore, job: Job, progress: Progress) -> None:
-    """Write the resolved job; refuse a directory that holds another job's samples, tell what else changed."""
+NEW = "a new run"
+
+
+def _changes(store: RunStore, job: Job) -> list[str]:
+    """What differs from the job that the directory is of; a directory that holds another job's samples is refused."""
     path = store.path / "job.toml"
-    resolved = job.model_dump(mode="json", exclude_none=True)
-    if path.is_file():
-        before = read_job(path).model_dump(mode="json", exclude_none=True)
-        changes = list(_differences(before, resolved))
-        if store.is_complete("samples") and any(c.startswith(("name:", "data.")) for c in changes):
-            raise StoreError(
-                f"{store.path} is the run of another job. What differs:\n  " + "\n  ".join(changes) + "\n"
-                "Give another directory with --out, or delete this one"
-            )
-        for change in changes:
+    if not path.is_file():
+        return [NEW]
+    before = read_job(path).model_dump(mode="json", exclude_none=True)
+    changes = list(_differences(before, _resolved(job)))
+    if store.is_complete("samples") and any(c.startswith(("name:", "data.")) for c in changes):
+        raise StoreError(
+            f"{store.path} is the run of another job. What differs:\n  " + "\n  ".join(changes) + "\n"
+            "Give another directory with --out, or delete this one"
+        )
+    return changes
+
+
+def _adopt(store: RunStore, job: Job, changes: list[str], progress: Progress) -> None:
+    """Write the resolved job, and tell what changed."""
+    for change in changes:
+        if change != NEW:
             progress.say(f"changed since the last run: {change}")
+    path = store.path / "job.toml"
     partial = path.with_suffix(".partial")
-    partial.write_text(tomli_w.dumps(resolved), encoding="utf-8")
+    partial.write_text(tomli_w.dumps(_resolved(job)), encoding="utf-8")
     partial.replace(path)
+
+
+def _resolved(job: Job) -> dict[str, Any]:
+    return job.model_dump(mode="json", exclude_none=True)
 
 
 def _differences(before: Any, after: Any, key: str = "") -> Iterator[str]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from dnuc.activations.runs import check_rows, outline, rows_of_block, runs_in, stored_bytes
 from dnuc.cluster import Capacity, Deployment, read_deployment
 from dnuc.data import Samples, Source, open_source
@@ -82,7 +84,7 @@ def plan_within(job: Job, capacity: Capacity) -> Plan:
     """
     n, image_shape, n_classes, note = _samples(job)
     check_search((n, 1), job.neighbors.k, f"job {job.name!r}")
-    itemsize = 2 if job.activations.dtype == "float16" else 4
+    itemsize = np.dtype(job.activations.dtype).itemsize
     layers, block = [], {}
     for network in runs_in(job):
         check_rows(network, n, job.data.max_unreadable)

@@ -103,10 +103,8 @@ def test_plan_predicts_time_and_says_from_what(dnuc, finished, tmp_path, monkeyp
     features = [np.load(finished[0] / f"{layer}.npy").shape[1] for layer in ("early", "middle", "late")]
     assert code == 0
     assert all(re.search(rf" {d} s │$", out, re.MULTILINE) for d in features)
-    total = (
-        "0:01 hours:minutes for the neighbors on 1 threads as fast as one just measured on this machine; a cluster's"
-    )
-    assert f"time         {total} workers may differ" in out
+    total = "0:01 (hours:minutes) for the neighbors alone, on 1 threads as fast as one just measured on this machine; a"
+    assert f"time         {total} cluster's workers may differ" in out
 
 
 def test_plan_says_why_its_number_of_samples_is_an_expectation(dnuc, tmp_path):
@@ -230,18 +228,35 @@ def test_status_after_an_attempt_with_nothing_to_do(here, dnuc, copy):
     assert row(out, "neighbors")[1:] == ["3 of 3 layers", "9 of 9 tiles", ""]
 
 
-def test_a_failed_attempt_does_not_make_a_finished_run_a_failed_one(dnuc, copy):
+def test_a_failed_attempt_does_not_make_a_finished_run_a_failed_one(dnuc, copy, tmp_path):
     path, job = copy
-    dnuc("run", job, "--out", path, "--on", "slurm")
+    nowhere = tmp_path / "nowhere.toml"
+    nowhere.write_text('kind = "scheduler"\naddress = "tcp://127.0.0.1:1"\ntimeout = "1s"\n')
+    dnuc("run", job, "--out", path, "--on", nowhere)
     _, out, _ = dnuc("status", path)
-    assert re.match(r"tiny: complete\nlast attempt: failed, told \d s ago: --on 'slurm': give a scheduler address", out)
+    assert re.match(r"tiny: complete\nlast attempt: failed, told \d s ago: no Dask scheduler answers at tcp:", out)
     assert row(out, "report")[1] == "1 of 1 page"
 
 
-def test_status_of_a_run_whose_job_was_changed(dnuc, copy, finished, tmp_path):
+def test_a_mistyped_command_leaves_no_trace(dnuc, copy):
+    path, job = copy
+    _, before, _ = dnuc("status", path)
+    code, _, err = dnuc("run", job, "--out", path, "--on", "slurm")
+    assert code != 0
+    assert "--on 'slurm': give a scheduler address" in err
+    _, after, _ = dnuc("status", path)
+    assert before.split("ago", 1)[1] == after.split("ago", 1)[1]
+
+
+def test_status_of_a_run_whose_job_was_changed(here, dnuc, copy, finished, tmp_path, monkeypatch):
     path, _ = copy
     job = written_job(arrays_job(finished[0], landscape={"z": 3.0}), tmp_path)
-    dnuc("run", job, "--out", path, "--on", "slurm")
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("dnuc.pipeline.run_stages", stop)
+    dnuc("run", job, "--out", path)
     _, out, _ = dnuc("status", path)
     assert out.startswith("tiny: not complete, for it was finished for a job that was changed since\n")
     assert row(out, "report")[1] == "0 of 1 page"

@@ -152,7 +152,7 @@ BAD = [
     ({"data": {"source": "digits", "classes": 1}}, "data.classes"),
     ({"data": {}}, "data.source: Field required"),
     ({"model": []}, "model: "),
-    ({"activations": {"dtype": "bfloat16"}}, "'float32' or 'float16' (given: 'bfloat16')"),
+    ({"activations": {"dtype": "bfloat16"}}, "'float32', 'float16' or 'float64' (given: 'bfloat16')"),
     ({"report": {"published": "vgg16"}}, "report.published: Input should be 'resnet152' (given: 'vgg16')"),
     ({"model": [{"name": "a", "arrays": {"b/c": "x.npy"}}]}, "String should match pattern"),
     ({"model": [{"name": "a"}]}, "model 'a' needs either 'architecture' or 'arrays'"),

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from distributed import Client
 
-from dnuc.cluster import Capacity, Cluster, Progress
-from dnuc.errors import DataError, StoreError
+from dnuc.cluster import Capacity, Cluster, Progress, Scheduler
+from dnuc.errors import DataError, DnucError, StoreError
+from dnuc.neighbors.search import nearest_neighbors
 from dnuc.pipeline import run_job, run_stages
 from dnuc.store import Results, RunStore, alone, stage_group
 from tests import reference
@@ -411,3 +412,44 @@ def test_another_training_trains_anew_and_events_of_other_runs_do_not_count(here
     [found] = [s for s in json.loads((path / "progress.json").read_text())["stages"] if s["name"] == "training"]
     assert (found["done"], found["resumed"], found["total"]) == (2, 0, 2)
     assert {"input/activations", "fc/activations"} <= changed(path, before)
+
+
+# --- what is refused leaves the directory as it was --------------------------------------------------------------
+
+
+REFUSED = {
+    "no such deployment": ({}, "nowhere.toml", "no such file"),
+    "a scheduler that does not answer": ({}, "tcp://127.0.0.1:1", "no Dask scheduler answers"),
+    "k that is too large": ({"neighbors": {"k": 1000}}, None, "k = 1000 neighbors asked for among N = 240"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_refused_job_is_not_the_job_of_the_run(name, here, finished, tmp_path, monkeypatch):
+    tables, on, message = REFUSED[name]
+    base, _ = finished
+    run = tmp_path / "run"
+    run_job(arrays_job(base), out=run, quiet=True)
+    before = (run / "job.toml").read_text()
+    if on is not None:
+        monkeypatch.undo()  # really connect
+    if on == "tcp://127.0.0.1:1":
+        on = Scheduler(address=on, timeout="1s")
+    changed = arrays_job(base, **(tables or {"landscape": {"z": 3.0}}))
+    with pytest.raises(DnucError, match=message):
+        run_job(changed, on, out=run, quiet=True)
+    assert (run / "job.toml").read_text() == before
+
+
+def test_float64_arrays_are_kept_or_their_rounding_is_told(here, tmp_path, capfd):
+    rng = np.random.default_rng(0)
+    write_arrays(tmp_path)
+    x = 1e8 + rng.normal(size=(N, 6))
+    np.save(tmp_path / "late.npy", x)
+    run_job(arrays_job(tmp_path), out=tmp_path / "rounded")
+    assert "net/late: float64 values are rounded to float32; activations.dtype = " in capfd.readouterr().err
+    run = run_job(arrays_job(tmp_path, activations={"dtype": "float64"}), out=tmp_path / "kept")
+    assert "rounded" not in capfd.readouterr().err
+    np.testing.assert_array_equal(
+        RunStore(run).read("models/net/late/neighbors", "neighbor_index"), nearest_neighbors(x, 10).index
+    )

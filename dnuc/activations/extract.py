@@ -95,7 +95,9 @@ def check_finite(values: np.ndarray, layer: str, ids: Sequence[str]) -> None:
         )
 
 
-def to_storage(values: np.ndarray, dtype: Literal["float32", "float16"], layer: str, ids: Sequence[str]) -> np.ndarray:
+def to_storage(
+    values: np.ndarray, dtype: Literal["float32", "float16", "float64"], layer: str, ids: Sequence[str]
+) -> np.ndarray:
     """Activations as they are stored, every value finite.
 
     float16 halves the disk space, rounds to 11 significant bits, and ends at 65504.

@@ -96,6 +96,12 @@ def check_rows(run: NetworkRun, n: int, unreadable: int = 0) -> None:
             )
 
 
+def rounded_arrays(run: NetworkRun, settings: Activations) -> list[tuple[str, str]]:
+    """Given arrays (layer, type) whose values do not all survive being stored in the job's type."""
+    types = {layer: open_external(path).dtype for layer, path in (run.model.arrays or {}).items()}
+    return [(layer, str(t)) for layer, t in types.items() if not np.can_cast(t, settings.dtype)]
+
+
 def rows_of_block(n: int, features: list[int], memory: int, settings: Activations) -> int:
     """Samples of one extraction task: whole batches, as many as memory and parallelism allow.
 
@@ -105,7 +111,8 @@ def rows_of_block(n: int, features: list[int], memory: int, settings: Activation
         If the activations of one batch do not fit.
     """
     batch = settings.batch_size
-    row_bytes = 4 * sum(features) + 8 * max(features)  # all layers, and the largest while it is written
+    itemsize = max(4, np.dtype(settings.dtype).itemsize)
+    row_bytes = itemsize * (sum(features) + 2 * max(features))  # all layers, and the largest while it is written
     most = memory // row_bytes
     setting = "batch_size" if settings.block is None else "block"
     rows = batch if settings.block is None else min(-(-settings.block // batch), -(-n // batch)) * batch

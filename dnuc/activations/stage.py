@@ -21,6 +21,7 @@ from dnuc.activations.runs import (
     layer_digest,
     network_digest,
     outline,
+    rounded_arrays,
     rows_of_block,
     runs_in,
     stored_bytes,
@@ -74,6 +75,12 @@ def run_activations(
         for run in runs
     ]
     waiting = [extraction for extraction in waiting if extraction.open()]
+    for extraction in waiting:
+        for layer, dtype in rounded_arrays(extraction.run, job.activations):
+            cluster.progress.say(
+                f"{extraction.run.name}/{layer}: {dtype} values are rounded to {job.activations.dtype}; "
+                'activations.dtype = "float64" keeps them'
+            )
     check_disk(store, sum(extraction.bytes_to_write for extraction in waiting))
     for extraction in waiting:
         if extraction.run.model.train is not None:
@@ -236,7 +243,7 @@ def _copy_block(
     for layer, path in paths.items():
         rows = np.asarray(open_external(path)[span]).reshape(span.stop - span.start, -1)
         with np.errstate(over="ignore"):
-            values = rows.astype(np.float32)
+            values = rows.astype(np.float64 if settings.dtype == "float64" else np.float32)
         if not np.isfinite(values).all() and np.isfinite(rows).all():
             raise DataError(f"model {name!r}, layer {layer!r}: values of {path} do not fit into float32; rescale them")
         written += _store(store, name, layer, wanted, block, span, settings, values, ids)

@@ -40,6 +40,9 @@ class Neighbors:
                 "both must be (samples, k)"
             )
 
+    def __repr__(self) -> str:
+        return f"Neighbors(N={self.n_samples:,}, k={self.k}, duplicates={self.duplicates:,}, redone={self.redone:,})"
+
     @property
     def n_samples(self) -> int:
         """N, the number of samples."""

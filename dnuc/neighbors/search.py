@@ -225,7 +225,7 @@ def _ball(radius: Any, before: Any, n: int) -> Ball:
 
 def _checked(x: Any, k: int) -> Any:
     """The array, if its neighbors can be searched."""
-    if not hasattr(x, "shape"):
+    if not isinstance(x, np.ndarray) and not hasattr(x, "chunks"):  # a list, a tensor, a table
         x = np.asarray(x)
     check_search(x.shape, k)
     if x.dtype.kind not in "fiub":
