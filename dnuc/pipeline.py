@@ -63,11 +63,13 @@ def run_job(
         state, message = "failed", ""
         try:
             changes = _changes(store, job)
-            if changes and (capacity := deployment.capacity()):
+            capacity = deployment.capacity()
+            if changes and capacity:
                 plan_within(job, capacity)  # what cannot be done is refused before workers start
             with connect(deployment, progress) as cluster:
-                if changes:
+                if changes and not capacity:  # known only now; to plan again would list all images again
                     plan_within(job, cluster.capacity)
+                if changes:
                     _adopt(store, job, changes, progress)
                 run_stages(store, job, cluster)
             state = "finished"

@@ -126,7 +126,7 @@ class DeviceNeighbors(NeighborFilter):
     def _chunks(
         self, blocks: tuple[Rows | Picked, ...], chunks: list[slice]
     ) -> Iterator[tuple[slice, list[torch.Tensor]]]:
-        """Feature chunks on the device, the next one being read into pinned memory meanwhile."""
+        """Feature chunks on the device, the next one being read meanwhile."""
         for chunk, values in read_ahead(blocks, chunks):
             yield chunk, [self._send(v) for v in values]
 
