@@ -29,7 +29,8 @@ MAY_IMPORT = {
     "cli": HALF_WAY | set(STAGES) | {"pipeline", "plan", "notebook"},
     "": {"_version", "notebook"} | set(STAGES),
 }
-EXCEPTION = ("dnuc.neighbors.lists", {"measures", "landscape"})  # the Neighbors type
+# The Neighbors type, and the public searches for what needs neighbors of its own (subsets, ranks in another layer).
+EXCEPTION = (("dnuc.neighbors.lists", "dnuc.neighbors.search"), {"measures", "landscape"})
 DOORS = {
     "zarr": ("store/",),
     "distributed": ("cluster/", "neighbors/graph.py", "neighbors/search.py"),
@@ -109,10 +110,11 @@ def test_a_planted_violation_is_seen(tmp_path, file, source, why):
     assert why in found
 
 
-def test_the_neighbors_type_may_be_imported(tmp_path):
+def test_the_neighbors_type_and_the_public_searches_may_be_imported(tmp_path):
+    program = "from dnuc.neighbors.lists import Neighbors\nfrom dnuc.neighbors.search import count_within\n"
     for part in ("measures", "landscape"):
         (tmp_path / part).mkdir()
-        (tmp_path / part / "a.py").write_text("from dnuc.neighbors.lists import Neighbors\nimport dnuc.job, numpy\n")
+        (tmp_path / part / "a.py").write_text(program)
     assert violations(tmp_path) == []
 
 
