@@ -30,6 +30,12 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class Perturb(Section):
+    """[data.perturb]: a change of the images that says nothing about their classes (Ansuini et al. 2019, Sec. 3.4)."""
+
+    luminance: Annotated[float, Field(gt=0, le=1000)]  # L: to all pixels of an image, L times a random number in 0..1
+
+
 class Data(Section):
     """[data]: which samples, in which order, with which labels."""
 
@@ -45,6 +51,7 @@ class Data(Section):
     labels: Path | None = None  # arrays only: (N,) integers or names, .npy or one a line in text
     max_unreadable: Annotated[int, Field(ge=0)] = 0  # images that may be skipped; more is an error
     samples: Annotated[int, Field(ge=2)] | None = None  # how many there must be; another number is refused
+    perturb: Perturb | None = None  # of every image, also of those that networks are trained on
 
 
 class Train(Section):
@@ -57,6 +64,9 @@ class Train(Section):
     augment: bool = True  # random shifts (and flips where a flip keeps the class)
     flip: bool = False
     keep: tuple[int, ...] = ()  # epochs whose weights become models of their own; 0 = before training
+    images: Annotated[int, Field(ge=2)] | Literal["samples"] | None = None  # how many, drawn by seed; "samples": those
+    # of the job's samples that are training images; all training images of the job's classes when absent
+    shuffle_labels: bool = False  # train on the classes of other images: all that can be learned is by heart
 
     @model_validator(mode="after")
     def _kept_epochs_exist(self) -> Train:
@@ -233,6 +243,7 @@ def _keys_beside(location: tuple[Any, ...]) -> list[str]:
 
 _SECTIONS: dict[str, type[BaseModel]] = {
     "data": Data,
+    "perturb": Perturb,
     "model": Model,
     "train": Train,
     "activations": Activations,

@@ -55,7 +55,7 @@ class Run(Results):
 
     def figure(self, name: str) -> Any:
         """A figure of the report as a matplotlib Figure, e.g. "fig2a", "fig4c", "dimension"."""
-        source = open_source(self.job.data)
+        source = open_source(self.job.data, self.job.seed)
         return draw(self, name, images=source.image if source.has_images else None)
 
 

@@ -119,7 +119,7 @@ def search_seconds(plan: Plan, settings: NeighborSearch, calibration: Calibratio
 
 def _samples(job: Job) -> tuple[int, tuple[int, int, int], int, str]:
     """N, the shape of an image, the number of classes; from the job's own figures where the data are not here."""
-    source = open_source(job.data)
+    source = open_source(job.data, job.seed)
     try:
         samples = source.list(job.seed)
     except DataError as error:

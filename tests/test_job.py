@@ -54,11 +54,15 @@ def test_every_setting_survives_a_round_trip(tmp_path):
             "data": {
                 "source": "image_folder", "path": "images", "classes": ["b", "a"], "images_per_class": 3, "ids": "i",
                 "class_names": "n", "macro": "m", "max_unreadable": 2, "split": "test", "samples": 6,
+                "perturb": {"luminance": 2.5},
             },
             "model": [
                 {
                     "name": "trained", "architecture": "residual", "seed": 3, "options": {"width": 4, "deep": [1, 2]},
-                    "image_size": 32, "layers": ["input"], "train": {"epochs": 4, "keep": [0, 2], "flip": True},
+                    "image_size": 32, "layers": ["input"],
+                    "train": {
+                        "epochs": 4, "keep": [0, 2], "flip": True, "images": "samples", "shuffle_labels": True,
+                    },
                 },
                 {"name": "loaded", "architecture": "vgg16", "weights": "DEFAULT"},
                 {"name": "given", "arrays": {"first": "1.npy", "second": "2.zarr"}},
@@ -120,6 +124,10 @@ UNKNOWN = [
         {"model": [{"name": "m", "architecture": "residual", "train": {"epoch": 3}}]},
         "'model.0.train.epoch'; closest: 'epochs'",
     ),
+    (
+        {"data": {"source": "digits", "perturb": {"luminosity": 3}}},
+        "unknown key 'data.perturb.luminosity'; allowed: 'luminance'",
+    ),
     ({"measures": {"xyz": 1}}, "'measures.xyz'; allowed: 'overlap_k', 'fraction', 'top_hubs'"),
     ({"landscape": {"Z": 1}}, "'landscape.Z'; allowed: 'k', 'z', 'convention', 'integer_dimension'"),
     ({"report": {"tree_layers": "fc"}}, "'report.tree_layers'; closest: 'tree_layer'"),
@@ -151,6 +159,10 @@ BAD = [
     ({"data": {"source": "mnist"}}, "data.source: Input should be 'digits', 'fashion_mnist', 'image_folder'"),
     ({"data": {"source": "digits", "classes": 1}}, "data.classes"),
     ({"data": {}}, "data.source: Field required"),
+    ({"data": {"source": "digits", "perturb": {"luminance": 0}}}, "data.perturb.luminance: "),
+    ({"data": {"source": "digits", "perturb": {"luminance": 1001}}}, "less than or equal to 1000 (given: 1001)"),
+    ({"model": [{"name": "a", "architecture": "x", "train": {"images": 1}}]}, "model.0.train.images"),
+    ({"model": [{"name": "a", "architecture": "x", "train": {"images": "all"}}]}, "'samples'"),
     ({"model": []}, "model: "),
     ({"activations": {"dtype": "bfloat16"}}, "'float32', 'float16' or 'float64' (given: 'bfloat16')"),
     ({"report": {"published": "vgg16"}}, "report.published: Input should be 'resnet152' (given: 'vgg16')"),

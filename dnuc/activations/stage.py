@@ -39,7 +39,7 @@ class Images(Protocol):
     """Where images come from; sent to workers, so small."""
 
     def image(self, sample_id: str) -> np.ndarray:
-        """One image, (height, width, channels) uint8."""
+        """One image, (height, width, channels) uint8 or, perturbed, float32."""
 
 
 def run_activations(
@@ -47,13 +47,14 @@ def run_activations(
     job: Job,
     cluster: Cluster,
     images: Images | None,
-    training_data: Callable[[], Any],
+    training_data: Callable[[Any], Any],
     manifest: Mapping[str, str],
 ) -> dict[tuple[str, str], str]:
     """Train what is to be trained, extract what is not stored; the digest of each layer's activations.
 
-    `training_data()` gives the training and held-out images on a worker; `manifest` holds the digests of the samples
-    that each `NetworkRun.origin` depends on. Sets the run's models and layers.
+    `training_data(images)` gives the training and held-out images on a worker, as many as [model.train] wants;
+    `manifest` holds the digests of the samples that each `NetworkRun.origin` depends on. Sets the run's models and
+    layers.
     """
     n = len(store.array("samples", "label"))
     attributes = store.attributes("samples")

@@ -22,10 +22,11 @@ from dnuc.errors import DataError, JobError
 from dnuc.job import Model, Train
 
 _WARM_UP = 0.2  # share of the training in which the learning rate rises
+_BEFORE_TRAINING = 0  # number of the epoch whose random numbers shuffle the labels
 
 
 class LabeledImages(NamedTuple):
-    """Images, (n, h, w, c) uint8, and their labels, (n,) integers from 0."""
+    """Images, (n, h, w, c) uint8 (float32 of 0..255 if they are perturbed), and their labels, (n,) integers from 0."""
 
     images: np.ndarray
     labels: np.ndarray
@@ -46,7 +47,8 @@ def train(
 
     Stochastic gradient descent with Nesterov momentum 0.9 on the cross entropy; the learning rate rises for a fifth
     of the training and then falls to zero along a cosine. With `train.augment`, images are shifted by up to an eighth
-    of their size (at most 4 pixels), and mirrored if `train.flip`.
+    of their size (at most 4 pixels), and mirrored if `train.flip`. With `train.shuffle_labels`, each training image
+    gets the label of another one, drawn once by the seed; the test images keep theirs.
 
     After each epoch everything needed to go on is in `directory`, so that an interrupted training ends with the same
     bits as an uninterrupted one, given the same number of threads (it uses torch's own; `torch.set_num_threads`).
@@ -64,7 +66,8 @@ def train(
     -------
     `epochs`: a list with, for each epoch, `epoch` (from 1), `epochs`, `loss` (nats) and `train_accuracy` (means over
     the epoch's images as they were trained on), `test_accuracy` (None without test images), `seconds`;
-    and `seconds` in all, `weights`: path of the final weights, `kept`: epoch -> path.
+    and `seconds` in all, `images`: how many were trained on, `untrained_accuracy`: on the test images before training
+    if epoch 0 is kept, else None, `weights`: path of the final weights, `kept`: epoch -> path.
 
     Raises
     ------
@@ -81,6 +84,8 @@ def train(
     test = _checked(*test, n_classes, "test", at_least=0)
     seed = seed if model.seed is None else model.seed
     digest = training_digest(model, seed, n_classes, *training, *test)
+    if model.train.shuffle_labels:
+        training = training._replace(labels=shuffled(training.labels, seed))
     files = TrainingFiles(Path(directory), digest, channel_statistics(training.images))
     network = build_network(
         model,
@@ -90,10 +95,14 @@ def train(
         normalization=files.normalization,
     )
     with reproducible():
-        history = _run(_Learner.of(network, model.train, device), training, test, seed, files, progress)
+        learner = _Learner.of(network, model.train, device)
+        untrained = accuracy(network, *test, device) if 0 in model.train.keep else None
+        history = _run(learner, training, test, seed, files, progress)
     return {
         "epochs": history,
         "seconds": sum(entry["seconds"] for entry in history),
+        "images": len(training.images),
+        "untrained_accuracy": untrained,
         "weights": str(files.weights()),
         "kept": {epoch: str(files.weights(epoch)) for epoch in model.train.keep},
     }
@@ -102,7 +111,7 @@ def train(
 def accuracy(
     network: Network, images: np.ndarray, labels: np.ndarray, device: str = "cpu", batch_size: int = 256
 ) -> float | None:
-    """Share of the images, (n, h, w, c) uint8, whose label is the network's largest output; None for no images."""
+    """Share of the images, (n, h, w, c), whose label is the network's largest output; None for no images."""
     if len(images) == 0:
         return None
     network.module.eval()
@@ -113,6 +122,11 @@ def accuracy(
             output = _output(network, images[part], device)
             right += int((output.argmax(1).cpu().numpy() == labels[part]).sum())
     return right / len(images)
+
+
+def shuffled(labels: np.ndarray, seed: int) -> np.ndarray:
+    """The labels in another order, so that they say nothing about the images: each class keeps its size."""
+    return np.random.default_rng([seed, _BEFORE_TRAINING]).permutation(labels)
 
 
 def learning_rate(peak: float, done: float) -> float:
@@ -225,8 +239,8 @@ def _output(network: Network, images: np.ndarray, device: str) -> Tensor:
 
 
 def _checked(images: np.ndarray, labels: np.ndarray, n_classes: int, what: str, at_least: int) -> LabeledImages:
-    if images.ndim != 4 or images.dtype != np.uint8:
-        raise DataError(f"{what} images are {images.dtype} {images.shape}; needed: uint8 (n, h, w, c)")
+    if images.ndim != 4 or images.dtype not in (np.uint8, np.float32):
+        raise DataError(f"{what} images are {images.dtype} {images.shape}; needed: uint8 (or float32) (n, h, w, c)")
     if len(images) < at_least or labels.shape != (len(images),):
         raise DataError(
             f"{len(images)} {what} images and labels of shape {labels.shape}; needed: one label an image, and at least "

@@ -20,7 +20,7 @@ def run_training(
     store: RunStore,
     job: Job,
     run: NetworkRun,
-    training_data: Callable[[], Any],
+    training_data: Callable[[Any], Any],
     n_classes: int,
     cluster: Cluster,
 ) -> None:
@@ -46,9 +46,11 @@ def run_training(
         stage.advance(settings.epochs - stage.done)  # the last event may still be on its way
 
 
-def _train(model: Model, seed: int, n_classes: int, directory: str, training_data: Callable[[], Any]) -> dict[str, Any]:
+def _train(
+    model: Model, seed: int, n_classes: int, directory: str, training_data: Callable[[Any], Any]
+) -> dict[str, Any]:
     """On a worker, with all the cores it may use: a training is one task, and nothing else can run beside it."""
-    data = training_data()
+    data = training_data(model.train.images if model.train is not None else None)
     before = torch.get_num_threads()
     torch.set_num_threads(CPU_COUNT)
     try:

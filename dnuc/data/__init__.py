@@ -7,6 +7,7 @@ from dnuc.data.digits import Digits
 from dnuc.data.entropy import image_entropy
 from dnuc.data.fashion import Fashion
 from dnuc.data.images import ImageFolder
+from dnuc.data.perturb import Perturbed
 from dnuc.data.samples import Samples, Source, TrainTest, image_hash
 from dnuc.errors import DataError
 from dnuc.job import Data
@@ -21,20 +22,23 @@ _SOURCES: dict[str, type[Digits] | type[Fashion] | type[ImageFolder] | type[Arra
 }
 _ANY = {"source", "ids", "class_names", "macro", "samples"}
 _USES = {
-    "digits": _ANY | {"classes", "images_per_class"},
-    "fashion_mnist": _ANY | {"path", "split", "download", "classes", "images_per_class"},
-    "image_folder": _ANY | {"path", "classes", "images_per_class", "max_unreadable"},
+    "digits": _ANY | {"classes", "images_per_class", "perturb"},
+    "fashion_mnist": _ANY | {"path", "split", "download", "classes", "images_per_class", "perturb"},
+    "image_folder": _ANY | {"path", "classes", "images_per_class", "max_unreadable", "perturb"},
     "arrays": _ANY | {"labels"},
 }
 
 
-def open_source(data: Data) -> Source:
+def open_source(data: Data, seed: int | None = None) -> Source:
     """Where a job's samples come from. Reads no file yet: the source does, when asked.
+
+    `seed`, the job's, is what the images are perturbed by, if they are (`data.perturb`).
 
     Raises
     ------
     DataError
-        If a setting has no meaning for this `data.source`: ignoring it would answer another question than asked.
+        If a setting has no meaning for this `data.source`: ignoring it would answer another question than asked; or
+        if images are to be perturbed and no seed is given.
 
     >>> source = open_source(Data(source="digits"))
     >>> len(source.list(seed=0)), source.image("digits-0000").shape
@@ -48,4 +52,9 @@ def open_source(data: Data) -> Source:
                 f"data.{name} = {str(given)!r} has no meaning for data.source = {data.source!r}, which knows "
                 f"{', '.join(sorted(uses))}; remove it"
             )
-    return _SOURCES[data.source](data)
+    source: Source = _SOURCES[data.source](data)
+    if data.perturb is None:
+        return source
+    if seed is None:
+        raise DataError("data.perturb: the images depend on the job's seed, and none was given to open_source")
+    return Perturbed(source, data.perturb.luminance, seed)

@@ -41,10 +41,10 @@ class Digits:
         The data set has no official test set. The job's samples are normally all 1,797 images and so hold both
         parts: representations are then looked at for images that the network has and has not seen.
         """
-        images, labels = _table().of_classes(samples.class_keys)
+        images, labels, ids = _table().of_classes(samples.class_keys)
         order = np.random.default_rng(seed).permutation(len(images))
         train, test = np.split(order, [int(TRAIN_SHARE * len(images))])
-        return TrainTest(images[train], labels[train], images[test], labels[test])
+        return TrainTest(images[train], labels[train], ids[train], images[test], labels[test], ids[test])
 
 
 @cache

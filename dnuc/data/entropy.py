@@ -18,7 +18,7 @@ def image_entropy(image: np.ndarray) -> float:
 
     Parameters
     ----------
-    image : (height, width, channels) uint8
+    image : (height, width, channels) uint8, or float32 if it is perturbed
 
     Returns
     -------
@@ -35,8 +35,15 @@ def image_entropy(image: np.ndarray) -> float:
     """
     check_image(image)
     height, width, channels = image.shape
-    channel = np.arange(channels) * 256
-    counts = np.bincount((image.reshape(-1, channels) + channel).ravel(), minlength=256 * channels)  # (channels * 256,)
-    p = counts[counts > 0] / (height * width)
+    p = _counts(image.reshape(-1, channels)) / (height * width)
     # max: a blank image would have -0.0.
     return max(0.0, float(-np.sum(p * np.log2(p)) / channels))
+
+
+def _counts(pixels: np.ndarray) -> np.ndarray:
+    """How often each value occurs in each channel of (n, channels), without those that do not occur."""
+    channels = pixels.shape[1]
+    if pixels.dtype != np.uint8:
+        return np.concatenate([np.unique(pixels[:, c], return_counts=True)[1] for c in range(channels)])
+    counts = np.bincount((pixels + np.arange(channels) * 256).ravel(), minlength=256 * channels)
+    return counts[counts > 0]

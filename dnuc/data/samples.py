@@ -79,22 +79,37 @@ class TrainTest:
 
     Attributes
     ----------
-    train_images, test_images : (n, height, width, channels) uint8
+    train_images, test_images : (n, height, width, channels) uint8, or float32 where they are perturbed
     train_labels, test_labels : (n,) int64
+    train_ids, test_ids : (n,) str (NumPy's StringDType), as in `Samples.id`
     """
 
     train_images: np.ndarray
     train_labels: np.ndarray
+    train_ids: np.ndarray
     test_images: np.ndarray
     test_labels: np.ndarray
+    test_ids: np.ndarray
 
     def __post_init__(self) -> None:
-        for name, images, labels in (
-            ("training", self.train_images, self.train_labels),
-            ("held-out", self.test_images, self.test_labels),
+        for name, images, labels, ids in (
+            ("training", self.train_images, self.train_labels, self.train_ids),
+            ("held-out", self.test_images, self.test_labels, self.test_ids),
         ):
-            if len(images) == 0 or len(images) != len(labels):
-                raise DataError(f"{name} set: {len(images)} images and {len(labels)} labels; one label an image, not 0")
+            if len(images) == 0 or not len(images) == len(labels) == len(ids):
+                raise DataError(
+                    f"{name} set: {len(images)} images, {len(labels)} labels and {len(ids)} ids; one of each an image, "
+                    "not 0"
+                )
+
+    def train_on(self, rows: np.ndarray) -> TrainTest:
+        """With fewer training images, those at `rows`, in this order; the held-out ones stay."""
+        return replace(
+            self,
+            train_images=self.train_images[rows],
+            train_labels=self.train_labels[rows],
+            train_ids=self.train_ids[rows],
+        )
 
 
 class Source(Protocol):
@@ -110,7 +125,10 @@ class Source(Protocol):
         """
 
     def image(self, sample_id: str) -> np.ndarray:
-        """One image, (height, width, channels) uint8; DataError naming the id when it cannot be read."""
+        """One image, (height, width, channels) uint8; DataError naming the id when it cannot be read.
+
+        Perturbed images are float32 of the same scale, in which 255 is white.
+        """
 
     def split(self, samples: Samples, seed: int) -> TrainTest:
         """Images to train a network on the classes of `samples`, and held-out ones; DataError where not offered."""
@@ -125,22 +143,26 @@ def image_hash(image: np.ndarray) -> str:
     Raises
     ------
     DataError
-        If `image` is not (height, width, channels) uint8.
+        If `image` is not (height, width, channels) uint8 or float32.
 
     >>> image_hash(np.zeros((2, 2, 1), dtype=np.uint8)) == image_hash(np.zeros((1, 4, 1), dtype=np.uint8))
     False
     """
     check_image(image)
     shape = "x".join(str(length) for length in image.shape)
-    return hashlib.sha256(f"{shape}:".encode() + image.tobytes()).hexdigest()[:16]
+    kind = "" if image.dtype == np.uint8 else f"{image.dtype}:"
+    return hashlib.sha256(f"{kind}{shape}:".encode() + image.tobytes()).hexdigest()[:16]
 
 
 def check_image(image: np.ndarray) -> None:
-    """Refuse (DataError) what is not an image: (height, width, channels) uint8 with at least one pixel."""
-    if image.dtype != np.uint8 or image.ndim != 3 or image.size == 0:
+    """Refuse (DataError) what is not an image: (height, width, channels) with at least one pixel.
+
+    uint8, or float32 in units of the same size: a perturbed image may be brighter than white.
+    """
+    if image.dtype not in (np.uint8, np.float32) or image.ndim != 3 or image.size == 0:
         raise DataError(
-            f"image has shape {image.shape} and dtype {image.dtype}; "
-            "it must be (height, width, channels) uint8, not empty"
+            f"image has shape {image.shape} and dtype {image.dtype}; it must be (height, width, channels) uint8 (or "
+            "float32, if it is perturbed), not empty"
         )
 
 

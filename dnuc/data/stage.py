@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Literal
 
 import numpy as np
 
 from dnuc.cluster import Cluster, Task
 from dnuc.data import Samples, Source, TrainTest, image_entropy, image_hash, open_source
+from dnuc.data.perturb import luminances
 from dnuc.errors import DataError
 from dnuc.job import Data, Job
 from dnuc.store import RunStore, digest
 
 IMAGES_PER_TASK = 256
+TRAINING_DRAW = 1  # tells this use of the job's seed from others
 GROUP = "samples"
 
 
@@ -57,7 +60,7 @@ def run_samples(store: RunStore, job: Job, cluster: Cluster) -> int:
     wanted = samples_digest(job)
     if store.is_complete(GROUP, wanted):
         return len(store.array(GROUP, "label"))
-    source = open_source(job.data)
+    source = open_source(job.data, job.seed)
     samples = source.list(job.seed)
     if job.data.samples not in (None, len(samples)):
         raise DataError(
@@ -78,6 +81,7 @@ def run_samples(store: RunStore, job: Job, cluster: Cluster) -> int:
             "macro": samples.macro,
             "entropy": entropy[kept],
             "hash": hashes[kept],
+            **_luminance(samples, job),
         },
     )
     store.finish(
@@ -90,6 +94,13 @@ def run_samples(store: RunStore, job: Job, cluster: Cluster) -> int:
         image_shape=list(source.image(str(samples.id[0])).shape) if source.has_images else None,
     )
     return len(samples)
+
+
+def _luminance(samples: Samples, job: Job) -> dict[str, np.ndarray]:
+    """What was added to the pixels of each image, if the job perturbs them."""
+    if job.data.perturb is None:
+        return {}
+    return {"luminance": luminances(samples.id.tolist(), job.data.perturb.luminance, job.seed)}
 
 
 def _inspect_all(
@@ -154,6 +165,28 @@ def stored_samples(store: RunStore) -> Samples:
     )
 
 
-def training_data(store: RunStore, data: Data, seed: int) -> TrainTest:
-    """The images a network of the job is trained on, and held-out ones."""
-    return open_source(data).split(stored_samples(store), seed)
+def training_data(store: RunStore, data: Data, seed: int, images: int | Literal["samples"] | None = None) -> TrainTest:
+    """The images a network of the job is trained on, and held-out ones.
+
+    `images` is `images` of [model.train]: a number of training images, drawn by seed (more of them only add images),
+    or those that are among the job's samples. Held-out images are always the same.
+
+    Raises
+    ------
+    DataError
+        If there are fewer training images, or none of the samples is one.
+    """
+    samples = stored_samples(store)
+    split = open_source(data, seed).split(samples, seed)
+    n = len(split.train_ids)
+    if images is None:
+        return split
+    if images == "samples":
+        wanted = set(samples.id.tolist())
+        rows = np.flatnonzero([sample_id in wanted for sample_id in split.train_ids.tolist()])
+        if not len(rows):
+            raise DataError("train.images = 'samples', but none of the job's samples is a training image")
+        return split.train_on(rows)
+    if images > n:
+        raise DataError(f"train.images = {images}, but there are {n} training images of the job's classes")
+    return split.train_on(np.sort(np.random.default_rng([seed, TRAINING_DRAW]).permutation(n)[:images]))

@@ -60,10 +60,10 @@ class ImageTable:
             raise DataError(f"{self.where} has no image {sample_id!r}: its ids are {self.ids[0]} .. {self.ids[-1]}")
         return self.images[position].copy()
 
-    def of_classes(self, keys: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        """The images of some classes, in the table's order, and their classes as positions in `keys`.
+    def of_classes(self, keys: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The images of some classes, in the table's order, their classes as positions in `keys`, and their ids.
 
-        Returns (n, height, width, channels) uint8 and (n,) int64; DataError if a key is not one of the table's.
+        (n, height, width, channels) uint8, (n,) int64, (n,) StringDType; DataError if a key is not one of the table's.
         """
         code = np.full(len(self.keys), -1, dtype=np.int64)
         for number, key in enumerate(keys):
@@ -71,4 +71,6 @@ class ImageTable:
                 raise DataError(f"{self.where} has no class {key!r}; {closest(key, self.keys)}")
             code[self.keys.index(key)] = number
         labels = code[self.labels]
-        return self.images[labels >= 0], labels[labels >= 0]
+        rows = np.flatnonzero(labels >= 0)
+        ids = np.array([self.ids[row] for row in rows], dtype=np.dtypes.StringDType())
+        return self.images[rows], labels[rows], ids

@@ -27,7 +27,8 @@ class Findings:
     results : Results
         The run, finished or not.
     images : callable, optional
-        From a sample's id to its image, (height, width, channels) uint8. Without it figures show no images.
+        From a sample's id to its image, (height, width, channels) uint8, or float32 where images are perturbed.
+        Without it figures show no images.
     """
 
     def __init__(self, results: Results, images: Images | None = None) -> None:
@@ -129,7 +130,9 @@ class Findings:
 
 
 def _thumbnail(image: np.ndarray, largest: int = 160) -> np.ndarray:
-    """The image as (h, w) or (h, w, 3) with at most `largest` pixels a side."""
+    """The image as (h, w) or (h, w, 3) with at most `largest` pixels a side; a perturbed one from its darkest pixel."""
+    if image.dtype != np.uint8:
+        image = np.clip(np.rint(image - image.min()), 0, 255).astype(np.uint8)
     shown = image[:, :, :3] if image.shape[2] >= 3 else image[:, :, 0]
     picture = Image.fromarray(np.ascontiguousarray(shown))
     picture.thumbnail((largest, largest))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from dnuc.job import Job
 from dnuc.report.findings import Findings
 
 MISSING = "–"  # noqa: RUF001 - a dash for a value that is not there
@@ -64,7 +65,9 @@ def facts(findings: Findings) -> list[tuple[str, str]]:
     return [
         ("Samples", f"{len(findings.samples):,} of {len(results.label_names):,} classes, from {job.data.source}"),
         ("Macro classes", f"{len(macros)}: {', '.join(macros)}" if macros else "none"),
+        *_perturbation(job),
         ("Models", ", ".join(f"{m} ({len(findings.of(m))} layers)" for m in findings.models)),
+        *_trainings(job),
         ("Neighbors", f"{job.neighbors.k} a sample, exact, Euclidean"),
         ("Overlaps", "k = " + ", ".join(map(str, job.overlap_k)) + ("; the first is drawn" if several_k else "")),
         ("Intrinsic dimension", f"TwoNN on the {job.measures.fraction:.0%} smallest distance ratios"),
@@ -72,6 +75,24 @@ def facts(findings: Findings) -> list[tuple[str, str]]:
         ("Seed", str(job.seed)),
         ("Computed with", f"dnuc {results.store.attributes('').get('dnuc_version', '(version not recorded)')}"),
     ]
+
+
+def _perturbation(job: Job) -> list[tuple[str, str]]:
+    if job.data.perturb is None:
+        return []
+    added = f"λ ξ is added to all pixels of an image: λ = {job.data.perturb.luminance:g} (white is 1), ξ random in 0..1"
+    return [("Luminance", f"{added}, another one for each image")]
+
+
+def _trainings(job: Job) -> list[tuple[str, str]]:
+    """How networks were trained by the job; what was done to their labels must not be overlooked."""
+    told = []
+    for model in job.model:
+        if model.train is not None:
+            labels = ", on SHUFFLED labels" if model.train.shuffle_labels else ""
+            epochs = "1 epoch" if model.train.epochs == 1 else f"{model.train.epochs:,} epochs"
+            told.append(f"{model.name}: {epochs}{labels}")
+    return [("Training", "; ".join(told))] if told else []
 
 
 def _density(findings: Findings) -> str:

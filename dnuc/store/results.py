@@ -52,9 +52,14 @@ class Results:
 
     @property
     def samples(self) -> pd.DataFrame:
-        """A row a sample, in the fixed order: id, label, class_name, macro, macro_name, entropy (bit), hash."""
+        """A row a sample, in the fixed order: id, label, class_name, macro, macro_name, entropy (bit), hash.
+
+        Also luminance, what was added to all pixels of the image (white is 1), if the job perturbs images.
+        """
         attributes = self.store.attributes("samples")
-        table = pd.DataFrame({n: self.store.read("samples", n) for n in ("id", "label", "macro", "entropy", "hash")})
+        columns = ["id", "label", "macro", "entropy", "hash"]
+        columns += ["luminance"] if self.store.has("samples", "luminance") else []
+        table = pd.DataFrame({n: self.store.read("samples", n) for n in columns})
         names = np.array([*attributes["label_names"], ""], dtype=object)
         macros = np.array([*attributes["macro_names"], ""], dtype=object)  # -1 is the last: no name
         table.insert(2, "class_name", names[table["label"]])

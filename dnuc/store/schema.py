@@ -51,6 +51,7 @@ SAMPLES = _group(
     Variable("macro", ("sample",), "int64", "macro class, a position in macro_names; -1 where it has none"),
     Variable("entropy", ("sample",), "float64", "Shannon entropy of the pixel values, mean over channels", "bit"),
     Variable("hash", ("sample",), "str", "content hash of the decoded image; empty without images"),
+    Variable("luminance", ("sample",), "float64", "added to all pixels of the image, if images are perturbed; white=1"),
 )
 
 ACTIVATIONS = _group(

@@ -6,7 +6,8 @@ import torch
 from sklearn.datasets import load_digits
 
 from dnuc.activations import LabeledImages, accuracy, build_network, train
-from dnuc.activations.preprocess import augment
+from dnuc.activations.preprocess import Standardize, augment, channel_statistics
+from dnuc.activations.train import shuffled
 from dnuc.errors import DataError, JobError, StoreError
 from dnuc.job import Model, Train
 
@@ -128,7 +129,7 @@ def test_any_network_can_be_trained(digits, tmp_path):
 def test_refusals(digits, tmp_path):
     (images, labels), test = digits
     settings = model(**SMALL)
-    with pytest.raises(DataError, match=r"training images are float64 \(1400, 8, 8, 1\); needed: uint8"):
+    with pytest.raises(DataError, match=r"training images are float64 \(1400, 8, 8, 1\); needed: uint8 \(or float32"):
         fit(settings, (LabeledImages(images / 255, labels), test), tmp_path)
     with pytest.raises(DataError, match=r"1400 training images and labels of shape \(1399,\)"):
         fit(settings, (LabeledImages(images, labels[1:]), test), tmp_path)
@@ -155,3 +156,67 @@ def test_shifts_and_mirrors():
     columns = np.nonzero(mirrored[..., 0].reshape(400, -1))[1] % 16
     assert {*columns} == {2, 3, 4, 5, 6, 9, 10, 11, 12, 13}
     assert augment(np.repeat(image[None], 3, axis=0), False, random).dtype == np.uint8
+
+
+def test_what_comes_in_from_outside_of_a_perturbed_image_is_as_dark_as_the_image():
+    bright = np.full((2, 16, 16, 1), 1000, dtype=np.float32)
+    bright[1] = 2000
+    found = augment(bright, False, np.random.default_rng(0))
+    assert found.dtype == np.float32
+    assert [np.unique(image).tolist() for image in found] == [[1000], [2000]]
+    image = np.random.default_rng(1).integers(0, 256, (4, 16, 16, 3), dtype=np.uint8)
+    image[:, 0, 0] = 0
+    pair = [augment(i, True, np.random.default_rng(2)) for i in (image, image.astype(np.float32) + 500)]
+    assert np.array_equal(pair[0] + np.float32(500), pair[1])
+
+
+def test_images_of_floats_are_standardized_as_bytes_are():
+    images = np.random.default_rng(0).integers(0, 256, (9, 5, 4, 3), dtype=np.uint8)
+    (mean, std), found = channel_statistics(images), channel_statistics(images.astype(np.float32))
+    assert np.allclose(found, (mean, std), rtol=1e-12)
+    assert channel_statistics(np.full((2, 1, 1, 1), 510, np.float32)) == ((2.0,), (1.0,))
+    standardize = Standardize(mean, std)
+    assert torch.equal(standardize.batch(images), standardize.batch(images.astype(np.float32)))
+
+
+# --- labels that say nothing ------------------------------------------------------------------------------------
+
+
+def test_shuffled_labels_keep_the_classes_and_depend_on_the_seed():
+    labels = np.repeat(np.arange(5), 40)
+    found = shuffled(labels, 3)
+    assert np.bincount(found).tolist() == [40] * 5
+    assert (found == labels).mean() < 0.4
+    assert np.array_equal(found, shuffled(labels, 3))
+    assert not np.array_equal(found, shuffled(labels, 4))
+
+
+def test_shuffled_labels_are_learned_by_heart_and_tell_nothing_about_other_images(digits, tmp_path):
+    few = LabeledImages(digits[0].images[:60], digits[0].labels[:60])
+    settings = {"epochs": 60, "learning_rate": 0.05, "augment": False, "batch_size": 20, "weight_decay": 0}
+    learned = fit(model("convolutional", **settings, shuffle_labels=True), (few, digits[1]), tmp_path / "shuffled")
+    last = learned["epochs"][-1]
+    assert last["train_accuracy"] == 1
+    assert last["test_accuracy"] < 0.3
+    assert (
+        fit(model("convolutional", **settings), (few, digits[1]), tmp_path / "true")["epochs"][-1]["test_accuracy"]
+        > 2 * last["test_accuracy"]
+    )
+
+
+def test_only_the_labels_of_training_are_shuffled(digits, tmp_path):
+    """As if the labels had come so: the same bits."""
+    by_hand = LabeledImages(digits[0].images, shuffled(digits[0].labels, 1))
+    a = fit(model(**SMALL, shuffle_labels=True), digits, tmp_path / "a")
+    b = fit(model(**SMALL), (by_hand, digits[1]), tmp_path / "b")
+    assert same(weights(a["weights"]), weights(b["weights"]))
+    assert [e["test_accuracy"] for e in a["epochs"]] == [e["test_accuracy"] for e in b["epochs"]]
+
+
+def test_the_accuracy_before_training_is_told_where_its_weights_are_kept(digits, tmp_path):
+    kept = fit(model(**SMALL, keep=(0,)), digits, tmp_path / "kept")
+    untrained = Model(name="m", architecture="residual", options=SMALL["options"], weights=kept["kept"][0])
+    network = build_network(untrained, seed=9, n_classes=10, image_shape=(8, 8, 1))
+    assert kept["untrained_accuracy"] == accuracy(network, *digits[1])
+    assert kept["images"] == 1400
+    assert fit(model(**SMALL), digits, tmp_path / "not")["untrained_accuracy"] is None

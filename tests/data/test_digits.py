@@ -73,5 +73,7 @@ def test_split_divides_the_images_of_the_jobs_classes():
     of_split = sorted((image.tobytes(), label) for image, label in zip(images, labels, strict=True))
     of_samples = [(source.image(s).tobytes(), label) for s, label in zip(samples.id, samples.label, strict=True)]
     assert of_split == sorted(of_samples)
+    assert all(np.array_equal(source.image(i), x) for i, x in zip(split.train_ids, split.train_images, strict=True))
+    assert sorted([*split.train_ids, *split.test_ids]) == sorted(samples.id)
     assert np.array_equal(source.split(samples, seed=4).train_images, split.train_images)
     assert not np.array_equal(source.split(samples, seed=5).train_images, split.train_images)

@@ -62,11 +62,13 @@ def test_take_keeps_the_meaning_of_codes(rows):
 
 
 def test_train_test_sets_need_a_label_an_image():
-    image, label = np.zeros((2, 1, 1, 1), np.uint8), np.zeros(2, np.int64)
-    with pytest.raises(DataError, match=r"held-out set: 2 images and 1 labels"):
-        TrainTest(image, label, image, label[:1])
+    image, label, ids = np.zeros((2, 1, 1, 1), np.uint8), np.zeros(2, np.int64), np.array(["a", "b"])
+    with pytest.raises(DataError, match=r"held-out set: 2 images, 1 labels and 2 ids"):
+        TrainTest(image, label, ids, image, label[:1], ids)
+    with pytest.raises(DataError, match=r"training set: 2 images, 2 labels and 1 ids"):
+        TrainTest(image, label, ids[:1], image, label, ids)
     with pytest.raises(DataError, match=r"training set: 0 images"):
-        TrainTest(image[:0], label[:0], image, label)
+        TrainTest(image[:0], label[:0], ids[:0], image, label, ids)
 
 
 def test_image_hash_is_of_shape_and_content():
@@ -87,6 +89,7 @@ def test_image_hash_is_of_shape_and_content():
         ({"source": "fashion_mnist", "labels": "y.npy"}, "knows class_names, classes, download, ids"),
         ({"source": "arrays", "images_per_class": 3}, "data.images_per_class = '3' has no meaning"),
         ({"source": "arrays", "max_unreadable": 1}, "data.max_unreadable = '1' has no meaning"),
+        ({"source": "arrays", "perturb": {"luminance": 1.0}}, "data.perturb = 'luminance=1.0' has no meaning"),
     ],
 )
 def test_settings_without_meaning_are_refused(settings, message):
