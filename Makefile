@@ -1,12 +1,13 @@
 # make demo    a report from real data in a few minutes     make test    the whole test suite
 # make check-large    real-size runs (hours, tens of GB)    make clean   remove what was built here
 # make bench          dnuc beside other libraries (an hour)  make bench-gpu  the same on a GPU; options: ARGS="--quick"
+# make conformance    the same numbers as DADApy? (minutes)
 
 PYTHON ?= python3
 BIN := .venv/bin
 
 
-.PHONY: demo test lint check-large bench bench-dadapy-env bench-gpu clean
+.PHONY: demo test lint check-large bench bench-gpu conformance dadapy-env clean
 .DELETE_ON_ERROR:
 
 demo: .venv/installed
@@ -29,7 +30,10 @@ bench: .venv/bench-installed
 bench-gpu: .venv/installed
 	$(BIN)/python -m tests.benchmarks.gpu $(ARGS)
 
-bench-dadapy-env: .venv-dadapy/installed
+conformance: .venv/installed .venv-dadapy/installed
+	$(BIN)/python -m tests.conformance $(ARGS)
+
+dadapy-env: .venv-dadapy/installed
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "dnuc needs Python 3.11 or newer: make PYTHON=python3.12 ...")'
@@ -44,7 +48,7 @@ bench-dadapy-env: .venv-dadapy/installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[bench]"
 	touch $@
 
-# DADApy needs NumPy 1: an environment of its own, which only one process of the benchmark uses.
+# DADApy needs NumPy 1: an environment of its own, which only processes of the benchmark and of conformance use.
 .venv-dadapy/installed: Makefile
 	$(PYTHON) -m venv .venv-dadapy
 	.venv-dadapy/bin/python -m pip install --quiet "dadapy==0.3.4" "numpy<2"

@@ -92,6 +92,18 @@ def two_nn(r1, r2, fraction):
     return sum(p * q for p, q in zip(x, y, strict=True)) / sum(p * p for p in x)
 
 
+def two_nn_mle(r1, r2):
+    """TwoNN by maximum likelihood, with the factor that removes its bias (Facco et al. 2017)."""
+    log_mu = [math.log(b / a) for a, b in zip(r1, r2, strict=True) if a > 0]
+    return (len(log_mu) - 1) / sum(log_mu)
+
+
+def knn_log_density(r, dimension, k, n):
+    """k of n samples in a ball of radius r; the volume of the unit ball is pi^(d/2) / Gamma(d/2 + 1)."""
+    log_unit_ball = 0.5 * dimension * math.log(math.pi) - math.lgamma(0.5 * dimension + 1)
+    return math.log(k) - log_unit_ball - dimension * math.log(r) - math.log(n)
+
+
 def density_peaks(index, log_density, error, k, z, convention):
     """Advanced density peaks on tiny data, by going through everything again at every step (d'Errico et al. 2021).
 

@@ -60,3 +60,23 @@ def manifold(n, dimension, embedding=50, seed=0):
 def rotation(features, seed=0):
     """A random orthogonal matrix, (features, features)."""
     return np.linalg.qr(normal(features, features, seed))[0]
+
+
+def uniform(n, features, seed=0):
+    """Samples of a cube: no peak is real."""
+    return np.random.default_rng(seed).uniform(size=(n, features))
+
+
+def hierarchy(n, features, groups=3, classes=4, seed=0):
+    """Clusters within clusters: `groups` far apart, in each `classes` that overlap a little, taken in turn."""
+    rng = np.random.default_rng(seed)
+    top = 4 * rng.standard_normal((groups, 1, features))
+    centers = (top + 1.2 * rng.standard_normal((groups, classes, features))).reshape(-1, features)
+    return centers[np.arange(n) % len(centers)] + 0.5 * rng.standard_normal((n, features))
+
+
+def curved(n, dimension, embedding=50, seed=0):
+    """A curved manifold of known dimension: waves of random direction, so no linear subspace holds it."""
+    rng = np.random.default_rng(seed)
+    waves, phase = rng.standard_normal((dimension, embedding)), rng.uniform(0, 2 * np.pi, embedding)
+    return np.sin(rng.uniform(-1, 1, (n, dimension)) @ waves + phase)

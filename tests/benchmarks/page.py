@@ -37,7 +37,7 @@ once (half; the pieces on the diagonal are whole). What a search takes beyond it
 AGAIN = """\
 ## Run it again
 
-    make bench-dadapy-env               # once, for DADApy, which needs NumPy 1
+    make dadapy-env                     # once, for DADApy, which needs NumPy 1
     make bench                          # everything, and this page
     make bench ARGS="--quick"           # tiny sizes, two minutes: does it work?
     make bench ARGS="--only {main} --only dnuc --only faiss"

@@ -27,7 +27,7 @@ Say = Callable[[str], None]
 SLOWING = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")  # may make OpenBLAS, so FAISS, use slower products than it has
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 DADAPY = ROOT / ".venv-dadapy" / "bin" / "python"  # it needs NumPy 1
-GET = {"faiss": "make bench", "dadapy": "make bench-dadapy-env"}  # the command that installs it
+GET = {"faiss": "make bench", "dadapy": "make dadapy-env"}  # the command that installs it
 
 
 @dataclass

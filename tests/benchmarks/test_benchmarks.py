@@ -184,7 +184,7 @@ def test_libraries_that_are_missing_are_named_with_the_way_to_get_them(monkeypat
     monkeypatch.setattr("tests.benchmarks.rounds.importlib.util.find_spec", lambda name: None)
     monkeypatch.setattr("tests.benchmarks.rounds.DADAPY", tmp_path / "none")
     assert unavailable(find("faiss")) == "FAISS is not installed: make bench"
-    assert unavailable(find("dadapy")) == "DADApy is not installed: make bench-dadapy-env"
+    assert unavailable(find("dadapy")) == "DADApy is not installed: make dadapy-env"
 
 
 # --- pages --------------------------------------------------------------------------------------------------------

@@ -1,0 +1,65 @@
+"""What is compared: names, and how far two answers may lie apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+Answers = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A name "group.part", a title for tables, and the largest difference that is allowed; 0 means identical.
+
+    A difference of numbers is |a - b| / max(1, |b|): absolute for numbers up to 1, relative beyond. Of identical things
+    it is the number of rows that differ.
+    """
+
+    name: str
+    title: str
+    allowed: float = 0.0
+
+    @property
+    def group(self) -> str:
+        """What is computed together, and fails together."""
+        return self.name.partition(".")[0]
+
+
+def peaks(density: str, title: str) -> tuple[Quantity, ...]:
+    """The landscape of a density."""
+    return (
+        Quantity(f"{density}_peaks.centers", f"centers of the peaks, {title}"),
+        Quantity(f"{density}_peaks.labels", f"peak of every sample, {title}"),
+        Quantity(f"{density}_peaks.core", f"core or halo, {title}"),
+        Quantity(f"{density}_peaks.saddles", f"saddles: peaks and sample, {title}"),
+        Quantity(f"{density}_peaks.heights", f"log density at the saddles, {title}", 1e-10),
+        Quantity(f"{density}_peaks.errors", f"its error, {title}", 1e-12),
+    )
+
+
+QUANTITIES = (
+    Quantity("neighbors.index", "neighbors, in order"),
+    Quantity("neighbors.distance", "distances of the neighbors", 1e-9),
+    Quantity("two_nn.fit", "intrinsic dimension, TwoNN by fit", 1e-9),
+    Quantity("two_nn.mle", "intrinsic dimension, TwoNN by maximum likelihood", 1e-9),
+    Quantity("overlap.data", "overlap with another layer, every sample", 1e-12),
+    Quantity("overlap.labels", "overlap with the classes, every sample", 1e-12),
+    Quantity("knn.log_density", "log density, kNN", 1e-10),
+    Quantity("knn.error", "its error, kNN", 1e-12),
+    *peaks("knn", "kNN density"),
+)
+
+
+def collect(groups: Mapping[str, Callable[[Any], Mapping[str, Any]]], subject: Any) -> Answers:
+    """The answers of every group; "group.failed" is the message of one that raises."""
+    found: Answers = {}
+    for group, compute in groups.items():
+        try:
+            found |= {f"{group}.{part}": np.asarray(value) for part, value in compute(subject).items()}
+        except Exception as error:
+            found[f"{group}.failed"] = np.array(f"{type(error).__name__}: {error}")
+    return found
