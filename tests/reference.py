@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 
@@ -102,6 +103,44 @@ def knn_log_density(r, dimension, k, n):
     """k of n samples in a ball of radius r; the volume of the unit ball is pi^(d/2) / Gamma(d/2 + 1)."""
     log_unit_ball = 0.5 * dimension * math.log(math.pi) - math.lgamma(0.5 * dimension + 1)
     return math.log(k) - log_unit_ball - dimension * math.log(r) - math.log(n)
+
+
+def kstar(index, distance, d, threshold):
+    """k* of each sample: the last rank before the likelihood-ratio test rejects (Rodriguez et al. 2018).
+
+    For samples with fewer than 3 duplicates. Volumes may not overflow: these are the formulas as they are printed.
+    """
+    found = []
+    for i in range(len(index)):
+        k = 3
+        while k < len(index[i]) - 1:
+            mine, theirs = distance[i][k - 1] ** d, distance[index[i][k]][k - 1] ** d  # unit balls cancel
+            lost = -2 * k * (math.log(mine) + math.log(theirs) - 2 * math.log(mine + theirs) + math.log(4))
+            if lost > threshold:
+                break
+            k += 1
+        found.append(k)
+    return np.array(found)
+
+
+def pak(radius, d):
+    """(b, a) at the maximum of the PAk likelihood over the shells of one sample, volumes in units of the last ball.
+
+    By halving the interval of a in which the slope of the likelihood changes its sign.
+    """
+    ball = [0.0, *((r / radius[-1]) ** d for r in radius)]
+    shell = [outer - inner for inner, outer in pairwise(ball)]
+    k = len(shell)
+
+    def mean_rank(a):
+        weight = [v * math.exp(a * (j - k)) for j, v in enumerate(shell, 1)]
+        return math.fsum(j * w for j, w in enumerate(weight, 1)) / math.fsum(weight)
+
+    low, high = -50.0, 50.0
+    for _ in range(200):
+        middle = (low + high) / 2
+        low, high = (middle, high) if mean_rank(middle) < (k + 1) / 2 else (low, middle)
+    return math.log(k / math.fsum(v * math.exp(low * j) for j, v in enumerate(shell, 1))), low
 
 
 def density_peaks(index, log_density, error, k, z, convention):
