@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     )
     from dnuc.measures.dimension import Dimension, two_nn
     from dnuc.measures.entropy import NeighborhoodEntropy, neighborhood_entropy
+    from dnuc.measures.gride import gride
     from dnuc.measures.hubs import Hubs, hubness, top_hubs
     from dnuc.measures.overlap import Overlap, data_overlap, label_overlap
     from dnuc.neighbors.lists import Neighbors
@@ -38,6 +39,7 @@ _HOME = {
     "count_within": "dnuc.neighbors.search",
     "Neighbors": "dnuc.neighbors.lists",
     "two_nn": "dnuc.measures.dimension",
+    "gride": "dnuc.measures.gride",
     "Dimension": "dnuc.measures.dimension",
     "data_overlap": "dnuc.measures.overlap",
     "label_overlap": "dnuc.measures.overlap",
@@ -81,6 +83,7 @@ __all__ = [
     "data_overlap",
     "dendrogram",
     "density_peaks",
+    "gride",
     "hubness",
     "knn_density",
     "kstar",

@@ -208,3 +208,24 @@ def hubness(index):
 def neighborhood_entropy(index, entropy):
     """S_i^l: the entropy of the images around each sample (Doimo et al. 2020, Fig. 3)."""
     return np.array([sum(entropy[j] for j in row) / len(row) for row in index])
+
+
+def gride_log_likelihood(mu, n1, n2, d):
+    """log prod d (mu^d - 1)^(n2-n1-1) / (mu^((n2-1)d+1) B(n2-n1, n1)), as published (Denti et al. 2022, Eq. 3)."""
+    log_beta = math.lgamma(n2 - n1) + math.lgamma(n1) - math.lgamma(n2)
+    return math.fsum(
+        math.log(d) + (n2 - n1 - 1) * math.log(m**d - 1) - ((n2 - 1) * d + 1) * math.log(m) - log_beta for m in mu
+    )
+
+
+def gride(mu, n1, n2):
+    """The d at which the derivative of that likelihood is 0, by bisection."""
+    logs = [math.log(m) for m in mu]
+    low, high = 1e-6, 1e6
+    for _ in range(200):
+        d = math.sqrt(low * high)
+        slope = math.fsum(
+            1 / d - (n2 - 1) * t + ((n2 - n1 - 1) * t / -math.expm1(-d * t) if n2 > n1 + 1 else 0.0) for t in logs
+        )
+        low, high = (d, high) if slope > 0 else (low, d)
+    return low

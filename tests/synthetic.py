@@ -80,3 +80,15 @@ def curved(n, dimension, embedding=50, seed=0):
     rng = np.random.default_rng(seed)
     waves, phase = rng.standard_normal((dimension, embedding)), rng.uniform(0, 2 * np.pi, embedding)
     return np.sin(rng.uniform(-1, 1, (n, dimension)) @ waves + phase)
+
+
+def torus(n, dimension, embedding=50, seed=0):
+    """A curved manifold without an edge: angles, uniform, as points of `dimension` circles turned into `embedding`."""
+    angle = np.random.default_rng(seed).uniform(0, 2 * np.pi, (n, dimension))
+    return np.concatenate([np.cos(angle), np.sin(angle)], axis=1) @ rotation(embedding, seed + 1)[: 2 * dimension]
+
+
+def bent(n, dimension, embedding=50, seed=0):
+    """A curved sheet: normal samples beside half of their squares, so that every direction bends."""
+    z = normal(n, dimension, seed)
+    return np.concatenate([z, z**2 / 2], axis=1) @ rotation(embedding, seed + 1)[: 2 * dimension]

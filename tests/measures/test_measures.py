@@ -5,7 +5,7 @@ import pytest
 from scipy.spatial import cKDTree
 
 from dnuc.errors import DnucError
-from dnuc.measures import overlap
+from dnuc.measures import dimension, overlap
 from dnuc.measures.dimension import two_nn
 from dnuc.measures.entropy import neighborhood_entropy
 from dnuc.measures.hubs import hubness, top_hubs
@@ -154,9 +154,53 @@ def test_two_nn_works_at_any_scale():
         assert found.scale == pytest.approx(scale * expected.scale)
 
 
+def test_two_nn_rounds_to_a_whole_number_when_asked():
+    near = nearest_neighbors(synthetic.normal(300, 3), 2)
+    exact, rounded = two_nn(near), two_nn(near, integer=True)
+    assert (rounded.value, rounded.error, rounded.scale) == (round(exact.value), exact.error, exact.scale)
+    low = Neighbors(near.index, near.distance**9)  # a ninth of the dimension
+    assert two_nn(low).value < 0.5
+    assert two_nn(low, integer=True).value == 1
+
+
+@pytest.mark.parametrize("method", ["fit", "mle"])
+def test_two_nn_by_resampling(method):
+    """Resamples of the ratios spread as the Fisher information says where the ratios follow their law."""
+    near = periodic_neighbors(2000, 3, seed=0)
+    fisher, bootstrap = two_nn(near, method=method), two_nn(near, method=method, error="bootstrap", seed=1)
+    assert bootstrap.value == fisher.value
+    assert bootstrap.error == pytest.approx(fisher.error, rel=0.25)
+    assert two_nn(near, method=method, error="bootstrap", seed=1) == bootstrap
+    assert two_nn(near, method=method, error="bootstrap", seed=2) != bootstrap
+
+
+def test_two_nn_resamples_whole_samples():
+    """Against a plain loop: draw ratios, sort them, fit them again."""
+    near, rng = nearest_neighbors(synthetic.normal(60, 3), 2), np.random.default_rng(4)
+    log_mu = np.sort(np.log(near.distance[:, 1] / near.distance[:, 0]))
+    values = []
+    for _ in range(dimension.RESAMPLES):
+        drawn = np.exp([log_mu[i] for i in rng.integers(0, 60, 60)])
+        values.append(reference.two_nn(np.ones(60), drawn, 0.9))
+    found = two_nn(near, error="bootstrap", seed=4).error
+    assert found == pytest.approx(np.std(values, ddof=1), rel=1e-9)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
+        (
+            lambda: two_nn(nearest_neighbors(synthetic.normal(20, 2), 2), error="jackknife"),  # type: ignore[arg-type]
+            "error = 'jackknife': must be 'fisher' or 'bootstrap'",
+        ),
+        (
+            lambda: two_nn(
+                nearest_neighbors(np.append(np.argwhere(np.ones((9, 9))), [[40, 50]], axis=0), 2),
+                method="mle",
+                error="bootstrap",
+            ),
+            r"resample \d+ of 200 has no dimension, .* \(use 'fisher'\)",
+        ),
         (lambda: two_nn(nearest_neighbors(np.ones((20, 2)), 2)), "0 of 20 samples"),
         (lambda: two_nn(nearest_neighbors(np.arange(20.0)[:, None], 1)), "1 is stored"),
         (
