@@ -29,14 +29,17 @@ if TYPE_CHECKING:
     from dnuc.measures.entropy import NeighborhoodEntropy, neighborhood_entropy
     from dnuc.measures.gride import gride
     from dnuc.measures.hubs import Hubs, hubness, top_hubs
+    from dnuc.measures.imbalance import conditional_ranks, information_imbalance
     from dnuc.measures.overlap import Overlap, data_overlap, label_overlap
     from dnuc.neighbors.lists import Neighbors
-    from dnuc.neighbors.search import count_within, nearest_neighbors
+    from dnuc.neighbors.search import nearest_neighbors
+    from dnuc.neighbors.within import count_within, pair_distances
     from dnuc.notebook import Run, open_run, run
 
 _HOME = {
     "nearest_neighbors": "dnuc.neighbors.search",
-    "count_within": "dnuc.neighbors.search",
+    "count_within": "dnuc.neighbors.within",
+    "pair_distances": "dnuc.neighbors.within",
     "Neighbors": "dnuc.neighbors.lists",
     "two_nn": "dnuc.measures.dimension",
     "gride": "dnuc.measures.gride",
@@ -44,6 +47,8 @@ _HOME = {
     "data_overlap": "dnuc.measures.overlap",
     "label_overlap": "dnuc.measures.overlap",
     "Overlap": "dnuc.measures.overlap",
+    "information_imbalance": "dnuc.measures.imbalance",
+    "conditional_ranks": "dnuc.measures.imbalance",
     "hubness": "dnuc.measures.hubs",
     "top_hubs": "dnuc.measures.hubs",
     "Hubs": "dnuc.measures.hubs",
@@ -79,12 +84,14 @@ __all__ = [
     "Tree",
     "__version__",
     "agreement",
+    "conditional_ranks",
     "count_within",
     "data_overlap",
     "dendrogram",
     "density_peaks",
     "gride",
     "hubness",
+    "information_imbalance",
     "knn_density",
     "kstar",
     "kstar_density",
@@ -93,6 +100,7 @@ __all__ = [
     "neighborhood_entropy",
     "open_run",
     "pak_density",
+    "pair_distances",
     "peak_tree",
     "run",
     "top_hubs",

@@ -125,6 +125,7 @@ class Measures(Section):
     overlap_k: Annotated[tuple[int, ...], AfterValidator(_no_repeats)] = ()  # several k; neighbors.k when empty
     fraction: Annotated[float, Field(gt=0, le=1)] = 0.9  # TwoNN: share of the smallest ratios in the fit
     top_hubs: Annotated[int, Field(ge=1)] = 10
+    weights: Literal["class_size"] | None = None  # of mean overlaps: each class counts the same, not each sample
 
 
 class LandscapeSettings(Section):

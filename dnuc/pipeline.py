@@ -132,7 +132,7 @@ def run_measures(store: RunStore, job: Job, searches: list[LayerSearch], classes
         "fraction": job.measures.fraction,
         "top_hubs": job.measures.top_hubs,
         "seed": job.seed,
-    }
+    } | ({"weights": job.measures.weights} if job.measures.weights else {})
     of = {(s.model, s.layer): s.digest for s in searches}
     digests, tasks, pairs = [], [], []
     for model in dict.fromkeys(s.model for s in searches):
@@ -147,7 +147,9 @@ def run_measures(store: RunStore, job: Job, searches: list[LayerSearch], classes
                 store.begin(group, key)
                 arguments = (store, model, position, settings, key)
                 tasks.append(Task(measure_layer, arguments, name=f"measure-{model}-{layer}"))
-        pairs.append((model, len(layers), digest(RESULTS, "overlaps", [of[model, n] for n in layers], job.overlap_k)))
+        weighing = (job.measures.weights, classes) if job.measures.weights else ()
+        key = digest(RESULTS, "overlaps", [of[model, n] for n in layers], job.overlap_k, *weighing)
+        pairs.append((model, len(layers), key))
     _run_all(cluster, "measures", tasks)
     for model, count, key in pairs:
         _run_overlaps(store, job, model, count, key, cluster)
@@ -162,7 +164,10 @@ def _run_overlaps(store: RunStore, job: Job, model: str, count: int, key: str, c
     store.begin(group, key)
     matrix = np.zeros((len(job.overlap_k), count, count))
     ks = list(job.overlap_k)
-    tasks = (Task(overlap_row, (store, model, i, ks), context=i, name=f"overlaps-{model}-{i}") for i in range(count))
+    settings = (ks, job.measures.weights)
+    tasks = (
+        Task(overlap_row, (store, model, i, *settings), context=i, name=f"overlaps-{model}-{i}") for i in range(count)
+    )
     with cluster.progress.stage("overlaps", count, "layers") as stage:
         for task, row in cluster.run(tasks):
             matrix[:, task.context, :] += row

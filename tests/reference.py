@@ -78,9 +78,34 @@ def label_overlap(index, labels):
     return np.array([sum(labels[j] == labels[i] for j in row) / len(row) for i, row in enumerate(index)])
 
 
+def mean_of_class_means(values, labels):
+    """Every class counts the same, whatever its size; samples with a negative label have none."""
+    classes = sorted({c for c in labels if c >= 0})
+    means = [np.mean([v for v, label in zip(values, labels, strict=True) if label == c]) for c in classes]
+    return sum(means) / len(means)
+
+
+def label_overlap_of_fraction(index, labels, fraction):
+    """Of each sample as many neighbors as are this fraction of its class, but at least one."""
+    share = []
+    for i, row in enumerate(index):
+        k = max(1, int(fraction * sum(label == labels[i] for label in labels)))
+        share.append(sum(labels[j] == labels[i] for j in row[:k]) / k)
+    return np.array(share)
+
+
 def data_overlap(a, b):
     """chi^{l,m}: for each sample, the share of common neighbors (Doimo et al. 2020, Eq. 1)."""
     return np.array([len(set(p) & set(q)) / len(p) for p, q in zip(a.tolist(), b.tolist(), strict=True)])
+
+
+def information_imbalance(x, y, k):
+    """Delta(x -> y): 2/N times the mean rank in y of the k nearest neighbors in x (Glielmo et al. 2022)."""
+    n = len(x)
+    near, _ = nearest_neighbors(x, k)
+    order, _ = nearest_neighbors(y, n - 1)
+    ranks = [list(order[i]).index(j) + 1 for i in range(n) for j in near[i]]
+    return 2 / n * sum(ranks) / len(ranks)
 
 
 def two_nn(r1, r2, fraction):

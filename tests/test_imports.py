@@ -30,10 +30,10 @@ MAY_IMPORT = {
     "": {"_version", "notebook"} | set(STAGES),
 }
 # The Neighbors type, and the public searches for what needs neighbors of its own (subsets, ranks in another layer).
-EXCEPTION = (("dnuc.neighbors.lists", "dnuc.neighbors.search"), {"measures", "landscape"})
+EXCEPTION = (("dnuc.neighbors.lists", "dnuc.neighbors.search", "dnuc.neighbors.within"), {"measures", "landscape"})
 DOORS = {
     "zarr": ("store/",),
-    "distributed": ("cluster/", "neighbors/graph.py", "neighbors/search.py"),
+    "distributed": ("cluster/", "neighbors/graph.py", "neighbors/search.py", "neighbors/within.py"),
     "matplotlib": ("report/",),
     "torch": ("activations/", "neighbors/"),
 }
@@ -94,7 +94,7 @@ PLANTED = [
     (
         "neighbors/tile.py",
         "import distributed.client",
-        "distributed only in cluster/, neighbors/graph.py, neighbors/search.py",
+        "distributed only in cluster/, neighbors/graph.py, neighbors/search.py, neighbors/within.py",
     ),
     ("landscape/tree.py", "from matplotlib import pyplot", "matplotlib only in report/"),
     ("report/page.py", "if True:\n    import torch", "torch only in activations/, neighbors/"),
@@ -111,7 +111,7 @@ def test_a_planted_violation_is_seen(tmp_path, file, source, why):
 
 
 def test_the_neighbors_type_and_the_public_searches_may_be_imported(tmp_path):
-    program = "from dnuc.neighbors.lists import Neighbors\nfrom dnuc.neighbors.search import count_within\n"
+    program = "from dnuc.neighbors.lists import Neighbors\nfrom dnuc.neighbors.within import count_within\n"
     for part in ("measures", "landscape"):
         (tmp_path / part).mkdir()
         (tmp_path / part / "a.py").write_text(program)

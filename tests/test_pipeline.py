@@ -141,6 +141,12 @@ def test_another_k_of_overlaps_recomputes_the_measures_alone(done, again):
     assert changed(path, before) == of("measures") | {"overlaps"}
 
 
+def test_weighted_overlaps_recompute_the_measures_alone(done, again):
+    path, before = done
+    again(measures={"overlap_k": [10, 5], "weights": "class_size"})
+    assert changed(path, before) == of("measures") | {"overlaps"}
+
+
 def test_another_fraction_recomputes_dimension_and_landscape(done, again):
     path, before = done
     again(measures={"overlap_k": [10, 5], "fraction": 0.5})

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from dnuc.errors import DnucError
 from dnuc.neighbors.lists import Neighbors
 
+Weights = Literal["class_size"] | None
 ROWS_AT_ONCE = 65536  # bounds the memory of the sorted copies
 
 
@@ -23,7 +26,14 @@ class Overlap:
         return f"Overlap(mean={self.mean:.4f}, N={len(self.per_sample)})"
 
 
-def data_overlap(a: Neighbors, b: Neighbors, k: int) -> Overlap:
+def data_overlap(
+    a: Neighbors,
+    b: Neighbors,
+    k: int,
+    *,
+    weights: Weights = None,
+    labels: ArrayLike | None = None,
+) -> Overlap:
     """The neighborhood overlap chi_k^{l,m} of two layers: the mean share of common neighbors (Eq. 1).
 
     1 where both layers give every sample the same k neighbors, about k/N where they are unrelated.
@@ -34,64 +44,135 @@ def data_overlap(a: Neighbors, b: Neighbors, k: int) -> Overlap:
         The same samples in the same order, in two layers (or two models).
     k : int
         Neighbors compared; at most the number stored in either.
+    weights : {"class_size"}, optional
+        The mean over classes of their mean overlaps, instead of the mean over samples: see `label_overlap`.
+    labels : (N,) integers, optional
+        The class of each sample, which "class_size" needs; negative for none.
 
     Raises
     ------
     DnucError
-        If the numbers of samples differ or k is not stored.
+        If the numbers of samples differ, k is not stored, or weights are asked for without labels.
     """
     if a.n_samples != b.n_samples:
         raise DnucError(
             f"overlap of layers with {a.n_samples} and {b.n_samples} samples: both must hold the same samples in "
             "the same order"
         )
+    if weights is not None and labels is None:
+        raise DnucError(f"weights = {weights!r} of an overlap of two layers: give the classes too, labels=...")
+    weight = None if labels is None else _weights(weights, checked_labels(labels, a.n_samples))
     first, second = a.nearest(k).index, b.nearest(k).index
     common = np.empty(a.n_samples)
     for start in range(0, a.n_samples, ROWS_AT_ONCE):
         rows = slice(start, start + ROWS_AT_ONCE)
         both = np.sort(np.concatenate([first[rows], second[rows]], axis=1), axis=1)  # (rows, 2k)
         common[rows] = np.count_nonzero(both[:, 1:] == both[:, :-1], axis=1)
-    return _overlap(common / k)
+    return _overlap(common / k, weight)
 
 
-def label_overlap(neighbors: Neighbors, labels: np.ndarray, k: int) -> Overlap:
+def label_overlap(
+    neighbors: Neighbors,
+    labels: ArrayLike,
+    k: int | None = None,
+    *,
+    class_fraction: float | None = None,
+    weights: Weights = None,
+) -> Overlap:
     """The overlap with the ground truth chi_k^{l,gt}: the mean share of neighbors of the sample's own class.
 
-    Unweighted: every sample counts the same, whatever the size of its class. The papers take k as a tenth of the
-    images per class. Samples with a negative label have no class: they are left out of the mean, and their value
-    is NaN; as neighbors they agree with nobody.
+    By default every sample counts the same, whatever the size of its class. The papers take k as a tenth of the images
+    per class. Samples with a negative label have no class: they are left out of the mean, and their value is NaN; as
+    neighbors they agree with nobody.
+
+    DADApy's `return_label_overlap(labels, k)` weighs by class size unless told otherwise: it equals
+    `label_overlap(..., weights="class_size").mean`, with `weighted=False` the mean of the default here, and with
+    `avg=False` the values per sample. Its `class_fraction` is the one here. It knows no samples without a class.
 
     Parameters
     ----------
     neighbors : Neighbors
     labels : (N,) integers
         The class of each sample; negative for none.
-    k : int
+    k : int, optional
         Neighbors counted; at most the number stored.
+    class_fraction : float, optional
+        Instead of k: of a sample whose class has n samples, int(class_fraction n) neighbors are counted, but at least
+        one. Useful where classes are of very different sizes.
+    weights : {"class_size"}, optional
+        A sample counts 1/n, n the number of samples of its class: the mean over classes of their mean overlaps, in
+        which a large class counts no more than a small one.
 
     Raises
     ------
     DnucError
-        If labels are not (N,) integers or k is not stored.
+        If labels are not (N,) integers, not just one of k and class_fraction is given, or so many neighbors are not
+        stored.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> near = Neighbors(np.array([[1], [0], [0], [0]]), np.ones((4, 1)))
+    >>> label_overlap(near, [0, 0, 0, 1], k=1).mean, label_overlap(near, [0, 0, 0, 1], k=1, weights="class_size").mean
+    (0.75, 0.5)
     """
-    labels = np.asarray(labels)
-    if labels.shape != (neighbors.n_samples,):
-        raise DnucError(
-            f"labels have shape {labels.shape} for {neighbors.n_samples} samples: one label a sample, in their order"
-        )
-    if labels.dtype.kind not in "iub":
-        raise DnucError(
-            f"labels have type {labels.dtype}; they must be integers: np.unique(labels, return_inverse=True)[1] makes "
-            "integers of names"
-        )
-    index = neighbors.nearest(k).index
+    labels = checked_labels(labels, neighbors.n_samples)
+    weight = _weights(weights, labels)
+    counted = _counted(labels, k, class_fraction)
+    index = neighbors.nearest(int(counted.max(initial=1))).index
     share = np.empty(neighbors.n_samples)
     for start in range(0, neighbors.n_samples, ROWS_AT_ONCE):
         rows = slice(start, start + ROWS_AT_ONCE)
-        share[rows] = np.mean(labels[index[rows]] == labels[rows, None], axis=1)
-    return _overlap(np.where(labels < 0, np.nan, share))
+        agrees = labels[index[rows]] == labels[rows, None]
+        within = np.arange(index.shape[1]) < counted[rows, None]
+        share[rows] = np.count_nonzero(agrees & within, axis=1) / counted[rows]
+    return _overlap(np.where(labels < 0, np.nan, share), weight)
 
 
-def _overlap(per_sample: np.ndarray) -> Overlap:
-    counted = per_sample[~np.isnan(per_sample)]
-    return Overlap(float(counted.mean()) if counted.size else float("nan"), per_sample)
+def checked_labels(labels: ArrayLike, n: int) -> np.ndarray:
+    """Labels of n samples as an array, refused if they are not integers or not as many."""
+    found = np.asarray(labels)
+    if found.shape != (n,):
+        raise DnucError(f"labels have shape {found.shape} for {n} samples: one label a sample, in their order")
+    if found.dtype.kind not in "iub":
+        raise DnucError(
+            f"labels have type {found.dtype}; they must be integers: np.unique(labels, return_inverse=True)[1] makes "
+            "integers of names"
+        )
+    return found
+
+
+def _counted(labels: np.ndarray, k: int | None, class_fraction: float | None) -> np.ndarray:
+    """(N,) how many neighbors of each sample are counted."""
+    if (k is None) == (class_fraction is None):
+        raise DnucError(f"label overlap: k = {k} and class_fraction = {class_fraction}; give just one of them")
+    if class_fraction is None:
+        return np.full(len(labels), k)
+    if not 0 < class_fraction <= 1:
+        raise DnucError(f"class_fraction = {class_fraction}: must be in (0, 1], e.g. 0.1")
+    return np.maximum(1, (class_fraction * _class_sizes(labels)).astype(np.int64))
+
+
+def _class_sizes(labels: np.ndarray) -> np.ndarray:
+    """(N,) how many samples have the class of each sample; 0 where it has none."""
+    _, place, count = np.unique(labels, return_inverse=True, return_counts=True)
+    return np.where(labels < 0, 0, count[place])
+
+
+def _weights(weights: Weights, labels: np.ndarray) -> np.ndarray | None:
+    """(N,) how much each sample counts; None where all count the same."""
+    if weights is None:
+        return None
+    if weights != "class_size":
+        raise DnucError(f"weights = {weights!r}: must be None (every sample counts the same) or 'class_size'")
+    size = _class_sizes(labels)
+    return np.divide(1.0, size, out=np.zeros(len(size)), where=size > 0)
+
+
+def _overlap(per_sample: np.ndarray, weight: np.ndarray | None = None) -> Overlap:
+    counted = ~np.isnan(per_sample) & (True if weight is None else weight > 0)
+    if not counted.any():
+        return Overlap(float("nan"), per_sample)
+    if weight is None:
+        return Overlap(float(per_sample[counted].mean()), per_sample)
+    return Overlap(float(np.average(per_sample[counted], weights=weight[counted])), per_sample)

@@ -11,7 +11,7 @@ from dnuc.errors import DnucError
 from dnuc.measures.dimension import two_nn
 from dnuc.measures.entropy import neighborhood_entropy
 from dnuc.measures.hubs import hubness, top_hubs
-from dnuc.measures.overlap import Overlap, data_overlap, label_overlap
+from dnuc.measures.overlap import Overlap, Weights, data_overlap, label_overlap
 from dnuc.neighbors.lists import Neighbors, stored_neighbors
 from dnuc.store import RunStore, stage_group
 
@@ -19,13 +19,14 @@ from dnuc.store import RunStore, stage_group
 def measure_layer(store: RunStore, model: str, position: int, settings: Mapping[str, Any], digest: str) -> None:
     """Compute and store every measure of a model's `position`-th layer.
 
-    `settings`: overlap_k, fraction, top_hubs, seed. Nothing is stored where measures of this `digest` are not awaited.
+    `settings`: overlap_k, fraction, top_hubs, seed, and weights of mean overlaps, which may be left out. Nothing is
+    stored where measures of this `digest` are not awaited.
     """
     layers = [entry["name"] for entry in store.layers(model)]
     group = stage_group(model, layers[position], "measures")
     neighbors = stored_neighbors(store, model, layers[position])
     ks = list(settings["overlap_k"])
-    arrays, values = _overlaps(store, model, layers, position, neighbors, ks)
+    arrays, values = _overlaps(store, model, layers, position, neighbors, ks, settings.get("weights"))
     arrays["occurrence"] = hubness(neighbors, ks[0])
     hubs = top_hubs(neighbors, ks[0], settings["top_hubs"])
     values |= {
@@ -67,27 +68,36 @@ def _dimension(neighbors: Neighbors, fraction: float) -> dict[str, Any]:
 
 
 def _overlaps(
-    store: RunStore, model: str, layers: list[str], position: int, neighbors: Neighbors, ks: list[int]
+    store: RunStore,
+    model: str,
+    layers: list[str],
+    position: int,
+    neighbors: Neighbors,
+    ks: list[int],
+    weights: Weights,
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     label, macro = store.read("samples", "label"), store.read("samples", "macro")
-    found: dict[str, list[Overlap]] = {"label_overlap": [label_overlap(neighbors, label, k) for k in ks]}
+    found: dict[str, list[Overlap]] = {
+        "label_overlap": [label_overlap(neighbors, label, k, weights=weights) for k in ks]
+    }
     if (macro >= 0).any():
-        found["macro_overlap"] = [label_overlap(neighbors, macro, k) for k in ks]
+        found["macro_overlap"] = [label_overlap(neighbors, macro, k, weights=weights) for k in ks]
     others = {"input_overlap": 0, "output_overlap": len(layers) - 1, "next_overlap": position + 1}
     for name, other in others.items():
         if other < len(layers):
             theirs = neighbors if other == position else stored_neighbors(store, model, layers[other])
-            found[name] = [data_overlap(neighbors, theirs, k) for k in ks]
+            found[name] = [data_overlap(neighbors, theirs, k, weights=weights, labels=label) for k in ks]
     arrays = {name: np.stack([o.per_sample for o in overlaps]) for name, overlaps in found.items()}
     return arrays, {f"{name}_mean": [o.mean for o in overlaps] for name, overlaps in found.items()}
 
 
-def overlap_row(store: RunStore, model: str, position: int, ks: list[int]) -> np.ndarray:
+def overlap_row(store: RunStore, model: str, position: int, ks: list[int], weights: Weights = None) -> np.ndarray:
     """Mean overlaps (k, layers) of one layer with itself and every later layer of its model; 0 for earlier ones."""
+    label = store.read("samples", "label")
     layers = [entry["name"] for entry in store.layers(model)]
     neighbors = stored_neighbors(store, model, layers[position])
     row = np.zeros((len(ks), len(layers)))
     for other in range(position, len(layers)):
         theirs = neighbors if other == position else stored_neighbors(store, model, layers[other])
-        row[:, other] = [data_overlap(neighbors, theirs, k).mean for k in ks]
+        row[:, other] = [data_overlap(neighbors, theirs, k, weights=weights, labels=label).mean for k in ks]
     return row

@@ -5,7 +5,9 @@ Nearly all pairs are decided by the bound alone. Only those whose bounds enclose
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numba import njit, uint64
@@ -19,6 +21,17 @@ from dnuc.neighbors.tiers import FLOAT32, Tier
 
 ROUND_DOWN = 1 - 2.0**-50
 COUNTED = 256  # counting needs as much memory as a search for so many neighbors
+FEWEST = 16  # the same for each ball, where rows have very many
+
+
+def planned(balls: int) -> int:
+    """A search for so many neighbors needs as much memory as counting so many balls a row.
+
+    >>> planned(1), planned(10)
+    (256, 418)
+    """
+    places = balls * list_capacity(max(FEWEST, COUNTED // balls), 2**31)
+    return -(-(places - list_capacity(0, 2**31)) // 3)
 
 
 @dataclass(frozen=True)
@@ -26,7 +39,7 @@ class Ball:
     """What a block's rows count: samples nearer than radius (R,), and those at just the radius before (R,).
 
     At just the radius only samples whose position is below `before` count. With the distance and the position of a
-    neighbor that is its rank in the total order (distance, index), less one.
+    neighbor that is its rank in the total order (distance, index), less one. Rows may have several balls each: (R, m).
     """
 
     radius: np.ndarray
@@ -35,7 +48,7 @@ class Ball:
 
 @dataclass(frozen=True)
 class TileCounts:
-    """Samples of the other block that each row counts, (R,) and (C,), and how many rows a finer tier had to redo."""
+    """Samples of the other block that each ball counts, shaped as the balls, and how many a finer tier had to redo."""
 
     left: np.ndarray
     right: np.ndarray
@@ -53,48 +66,92 @@ def count_tile(
 ) -> TileCounts:
     """What the rows of two blocks count in each other; of a diagonal tile, in itself (`right` is empty then).
 
+    All balls of a row are counted from the same products.
+
     `device` is accepted as every reduction's is; counts are made on the CPU.
     """
     with crew(threads) as workers:
         work = _Counts(left, right, (ball_left, ball_right), workers)
         work.run(tier)
     nothing = np.zeros(0, np.int64)
-    return TileCounts(work.counts[0], nothing if work.same else work.counts[1], work.redone)
+    found = [c.reshape(b.radius.shape) for c, b in zip(work.counts, (ball_left, ball_right), strict=True)]
+    return TileCounts(found[0], nothing if work.same else found[1], work.redone)
+
+
+@dataclass(frozen=True)
+class _BallHunt(Hunt):
+    ball: int = 0  # which of the balls of each row
 
 
 class _Counts(TileFilter):
+    """A hunt for each ball, all of them over the same products."""
+
     def __init__(self, left: Rows, right: Rows, balls: tuple[Ball, Ball], workers: Crew) -> None:
         super().__init__(left, right, workers)
-        self._balls = balls
-        first = np.zeros(left.count, np.int64)
-        self.counts = [first, first if self.same else np.zeros(right.count, np.int64)]
+        self._balls = [Ball(*(a.reshape(len(a), -1) for a in (b.radius, b.before))) for b in balls]
+        self._all = range(self._balls[0].radius.shape[1])
+        self._counted: Sequence[int] = self._all  # the balls that are counted at present
+        self._ball = 0  # the one that a hunt is being made for
+        self._hunts: list[tuple[_BallHunt, _BallHunt]] = []
+        first = np.zeros((left.count, len(self._all)), np.int64)
+        self.counts = [first, first if self.same else np.zeros((right.count, len(self._all)), np.int64)]
 
     def radius(self, block: int) -> np.ndarray:
-        return self._balls[block].radius
+        return self._balls[block].radius[:, self._ball]
 
     def capacity(self, columns: int) -> int:
-        return list_capacity(COUNTED, columns)
+        return list_capacity(max(FEWEST, COUNTED // len(self._all)), columns)
+
+    def hunts(self, *arguments: Any) -> tuple[Hunt, Hunt]:
+        """Those of every ball are kept; the caller sees the first."""
+        self._hunts = []
+        for ball in self._counted:
+            self._ball = ball
+            rows, cols = (_BallHunt(**vars(hunt), ball=ball) for hunt in super().hunts(*arguments))
+            self._hunts.append((rows, cols))
+        return self._hunts[0]
+
+    def filter(self, *arguments: Any) -> list[Hunt]:
+        seen = len(super().filter(*arguments))
+        return [hunt for pair in self._hunts for hunt in pair[:seen]]
 
     def scan(
         self, products: np.ndarray, rows: Hunt, cols: Hunt | None, first: tuple[int, int], own: np.ndarray
     ) -> None:
-        others = rows.within if cols is None else cols.within
-        count_pairs(products, rows.side, rows.other, rows.within, others, *first, own, cols is not None, rows.constants)
+        both = cols is not None
+        for mine, theirs in self._hunts:
+            others = theirs.within if both else mine.within
+            count_pairs(products, mine.side, mine.other, mine.within, others, *first, own, both, mine.constants)
+
+    def _finish(self, hunts: list[Hunt], tier: Tier) -> None:
+        self.refine(hunts)
+        for hunt in hunts:
+            rows = np.flatnonzero(hunt.side.overflow)
+            self.redone += len(rows)
+            self._counted = [_ball_of(hunt)]
+            self._redo(hunt.block, rows, tier)
+        self._counted = self._all
 
     def refine(self, hunts: list[Hunt]) -> None:
         for hunt in hunts:
-            ball, counts = self._balls[hunt.block], self.counts[hunt.block]
+            number, counts = _ball_of(hunt), self.counts[hunt.block][:, _ball_of(hunt)]
+            radius, before = self._balls[hunt.block].radius[:, number], self._balls[hunt.block].before[:, number]
             places = np.arange(len(hunt.within)) if hunt.positions is None else hunt.positions
             done = ~hunt.side.overflow
             counts[places[done]] += hunt.within[done]
-            rows, cols = self.take(hunt, ball.radius[places])
+            rows, cols = self.take(hunt, radius[places])
             keep = ~np.isin(rows, places[~done])
             rows, cols = rows[keep], cols[keep]
             distance = self.distances(*((cols, rows) if hunt.block else (rows, cols)))
             sample = cols + self.blocks[1 - hunt.block].start
-            tied = (distance == ball.radius[rows]) & (sample < ball.before[rows])
-            inside = (distance < ball.radius[rows]) | tied
+            tied = (distance == radius[rows]) & (sample < before[rows])
+            inside = (distance < radius[rows]) | tied
             counts += np.bincount(rows[inside], minlength=len(counts))
+
+
+def _ball_of(hunt: Hunt) -> int:
+    assert isinstance(hunt, _BallHunt)
+    return hunt.ball
 
 
 @njit(cache=True, nogil=True)

@@ -1,4 +1,4 @@
-"""Searches of one array: its nearest neighbors, and how many samples lie within a radius of each."""
+"""The search of one array for the nearest neighbors of its samples."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from distributed import Client
 
 from dnuc.errors import DnucError
 from dnuc.neighbors.blocks import SMALLEST_BLOCK, Blocks, bytes_of_tile, choose_rows
-from dnuc.neighbors.counting import COUNTED, Ball, TileCounts, count_tile
 from dnuc.neighbors.device import device_memory
 from dnuc.neighbors.graph import Precision, TileSearch, run_searches, spread
 from dnuc.neighbors.ledger import Ledger, MemoryLedger
@@ -74,28 +73,6 @@ class Search(TileSearch):
         self._known[span] = distance[:, ladder(self.k) - 1]
 
 
-class CountSearch(TileSearch):
-    """Samples within a radius: counts of tiles are added."""
-
-    def __init__(self, sources: list[Any], blocks: Blocks, ball: Ball, **settings: Any) -> None:
-        super().__init__(sources, blocks, **settings)
-        self._ball = ball
-        self.counts = np.zeros(blocks.n, np.int64)
-
-    @property
-    def reduction(self) -> Callable[..., TileCounts]:
-        return count_tile
-
-    def known(self, block: int) -> Ball:
-        span = self.blocks.span(block)
-        return Ball(self._ball.radius[span], self._ball.before[span])
-
-    def absorb(self, i: int, j: int, result: TileCounts) -> None:
-        self.counts[self.blocks.span(i)] += result.left
-        if i != j:
-            self.counts[self.blocks.span(j)] += result.right
-
-
 def nearest_neighbors(
     x: Any,
     k: int,
@@ -142,88 +119,19 @@ def nearest_neighbors(
     >>> nearest_neighbors(np.array([[0.0], [1.0], [3.0]]), k=1).index.ravel()
     array([1, 0, 1])
     """
-    x = _checked(x, k)
+    x = checked_array(x, k)
     choose_tier(precision, 0, 0, device or "cpu")
-    blocks = _blocks(x, k, memory_limit, client, device)
+    blocks = blocks_within(x, k, memory_limit, client, device)
     ledger = MemoryLedger(blocks, k)
-    spare = _spare(x, k, blocks, memory_limit)
-    settings = {"precision": precision, "device": device or "cpu", "threads": _threads(client), "spare": spare}
+    spare = spare_bytes(x, k, blocks, memory_limit)
+    settings = {"precision": precision, "device": device or "cpu", "threads": threads_of(client), "spare": spare}
     search = Search(spread(x, blocks, client), k, blocks, ledger, **settings)
     for _ in run_searches([search], client):
         pass
     return Neighbors(ledger.index, ledger.distance, search.redone)
 
 
-def count_within(
-    x: Any,
-    radius: Any,
-    *,
-    before: Any = None,
-    precision: Precision = "auto",
-    memory_limit: int | str | None = None,
-    client: Client | None = None,
-) -> np.ndarray:
-    """How many other samples lie within a radius of each sample: exact, whatever the settings.
-
-    With the distance and the position of a sample's neighbor as `radius` and `before`, the count plus one is that
-    neighbor's rank in the total order (distance, index): what the information imbalance (Glielmo, Zeni, Cheng, Csanyi,
-    Laio 2022) asks of a second representation, however large the rank is.
-
-    Parameters
-    ----------
-    x : (N, D) array
-        NumPy array, Zarr array or Dask array.
-    radius : float or (N,) array
-        Euclidean distances, not negative; infinity counts all.
-    before : (N,) array of int, optional
-        Of samples at just the radius, count only those whose position is smaller than this; all when absent.
-    precision, memory_limit, client
-        As in `nearest_neighbors`.
-
-    Returns
-    -------
-    (N,) int64
-        The sample itself is not counted.
-
-    Raises
-    ------
-    DnucError
-        If x is not a 2-D array of numbers, a radius is negative or NaN, or radius or before has another length.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> count_within(np.array([[0.0], [1.0], [3.0]]), radius=2.0)
-    array([1, 2, 1])
-    """
-    x = _checked(x, 1)
-    ball = _ball(radius, before, x.shape[0])
-    blocks = _blocks(x, COUNTED, memory_limit, client, None)
-    choose_tier(precision, 0, 0)
-    settings = {"precision": precision, "threads": _threads(client), "spare": _spare(x, COUNTED, blocks, memory_limit)}
-    search = CountSearch(spread(x, blocks, client), blocks, ball, **settings)
-    for _ in run_searches([search], client):
-        pass
-    return search.counts
-
-
-def _ball(radius: Any, before: Any, n: int) -> Ball:
-    radii = np.asarray(radius, dtype=np.float64)
-    if radii.ndim == 0:
-        radii = np.full(n, radii)
-    limit = np.full(n, n) if before is None else np.asarray(before)
-    for name, values in (("radius", radii), ("before", limit)):
-        if values.shape != (n,):
-            raise DnucError(f"{name} has shape {values.shape}; x has {n} samples, so it must be ({n},)")
-    if not (radii >= 0).all():
-        first = int(np.flatnonzero(~(radii >= 0))[0])
-        raise DnucError(f"radius of sample {first} is {radii[first]}; it must be a distance: 0 or more, not NaN")
-    if limit.dtype.kind not in "iu":
-        raise DnucError(f"before has type {limit.dtype}; it must be positions of samples, integers")
-    return Ball(radii, limit.astype(np.int64))
-
-
-def _checked(x: Any, k: int) -> Any:
+def checked_array(x: Any, k: int) -> Any:
     """The array, if its neighbors can be searched."""
     if not isinstance(x, np.ndarray) and not hasattr(x, "chunks"):  # a list, a tensor, a table
         x = np.asarray(x)
@@ -233,7 +141,8 @@ def _checked(x: Any, k: int) -> Any:
     return x
 
 
-def _blocks(x: Any, k: int, memory_limit: int | str | None, client: Client | None, device: str | None) -> Blocks:
+def blocks_within(x: Any, k: int, memory_limit: int | str | None, client: Client | None, device: str | None) -> Blocks:
+    """How the rows are cut, for tiles that a search for k neighbors makes and that may use so much memory."""
     n, features = x.shape
     own = device_memory(device)
     memory = HOST_MEMORY if own is not None and memory_limit is None else _memory(memory_limit)
@@ -245,13 +154,13 @@ def _blocks(x: Any, k: int, memory_limit: int | str | None, client: Client | Non
     return Blocks(n, rows)
 
 
-def _spare(x: Any, k: int, blocks: Blocks, memory_limit: int | str | None) -> int:
+def spare_bytes(x: Any, k: int, blocks: Blocks, memory_limit: int | str | None) -> int:
     """Bytes that a tile leaves of what it may use."""
     itemsize = np.dtype(working_type(x.dtype)).itemsize
     return max(0, _memory(memory_limit) - bytes_of_tile(blocks, x.shape[1], itemsize, k))
 
 
-def _threads(client: Client | None) -> int:
+def threads_of(client: Client | None) -> int:
     """Threads of one tile: all cores in this process; on workers one, for Dask counts on it."""
     return CPU_COUNT if client is None else 1
 

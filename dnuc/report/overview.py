@@ -62,6 +62,7 @@ def facts(findings: Findings) -> list[tuple[str, str]]:
     """What was computed, as pairs of a term and its value."""
     job, results = findings.job, findings.results
     macros, several_k = results.macro_names, len(job.overlap_k) > 1
+    equal = "; means in which every class counts the same" if job.measures.weights else ""
     return [
         ("Samples", f"{len(findings.samples):,} of {len(results.label_names):,} classes, from {job.data.source}"),
         ("Macro classes", f"{len(macros)}: {', '.join(macros)}" if macros else "none"),
@@ -69,7 +70,10 @@ def facts(findings: Findings) -> list[tuple[str, str]]:
         ("Models", ", ".join(f"{m} ({len(findings.of(m))} layers)" for m in findings.models)),
         *_trainings(job),
         ("Neighbors", f"{job.neighbors.k} a sample, exact, Euclidean"),
-        ("Overlaps", "k = " + ", ".join(map(str, job.overlap_k)) + ("; the first is drawn" if several_k else "")),
+        (
+            "Overlaps",
+            "k = " + ", ".join(map(str, job.overlap_k)) + ("; the first is drawn" if several_k else "") + equal,
+        ),
         ("Intrinsic dimension", f"TwoNN on the {job.measures.fraction:.0%} smallest distance ratios"),
         ("Density", _density(findings)),
         ("Seed", str(job.seed)),

@@ -59,9 +59,46 @@ def test_samples_without_a_class_are_left_out(layers):
     assert np.isnan(label_overlap(layers[0], np.full(120, -1), 5).mean)
 
 
+UNEQUAL = np.array([0] * 80 + [1] * 25 + [2] * 10 + [-1] * 5)[np.random.default_rng(0).permutation(120)]
+
+
+def test_weighted_overlaps_are_means_of_the_means_of_classes(layers):
+    a, b = layers
+    for found in (
+        label_overlap(a, UNEQUAL, 7, weights="class_size"),
+        data_overlap(a, b, 7, weights="class_size", labels=UNEQUAL),
+    ):
+        assert found.mean == pytest.approx(reference.mean_of_class_means(found.per_sample, UNEQUAL), rel=1e-12)
+    plain = label_overlap(a, UNEQUAL, 7)
+    np.testing.assert_array_equal(label_overlap(a, UNEQUAL, 7, weights="class_size").per_sample, plain.per_sample)
+    assert data_overlap(a, b, 7, labels=UNEQUAL).mean == data_overlap(a, b, 7).mean
+
+
+def test_weights_change_nothing_where_classes_are_equally_large(layers):
+    found = label_overlap(layers[0], LABELS, 6, weights="class_size").mean
+    assert found == pytest.approx(label_overlap(layers[0], LABELS, 6).mean, rel=1e-12)
+    assert np.isnan(label_overlap(layers[0], np.full(120, -1), 5, weights="class_size").mean)
+
+
+@pytest.mark.parametrize("fraction", [0.001, 0.05, 0.125])
+def test_neighbors_as_a_fraction_of_the_class(layers, fraction):
+    found = label_overlap(layers[0], UNEQUAL, class_fraction=fraction)
+    labeled = UNEQUAL >= 0
+    expected = reference.label_overlap_of_fraction(layers[0].index, UNEQUAL, fraction)
+    np.testing.assert_allclose(found.per_sample[labeled], expected[labeled])
+    assert np.isnan(found.per_sample[~labeled]).all()
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
+        (lambda a: label_overlap(a, LABELS, 5, weights="classes"), "weights = 'classes': must be None"),
+        (lambda a: data_overlap(a, a, 5, weights="class_size"), "give the classes too, labels="),
+        (lambda a: data_overlap(a, a, 5, weights="class_size", labels=LABELS[1:]), r"shape \(119,\) for 120 samples"),
+        (lambda a: label_overlap(a, LABELS), "k = None and class_fraction = None; give just one"),
+        (lambda a: label_overlap(a, LABELS, 5, class_fraction=0.1), "k = 5 and class_fraction = 0.1; give just one"),
+        (lambda a: label_overlap(a, LABELS, class_fraction=0), r"class_fraction = 0: must be in \(0, 1\]"),
+        (lambda a: label_overlap(a, LABELS, class_fraction=0.5), "k = 12 neighbors asked for, 10 stored"),
         (lambda a: label_overlap(a, LABELS[:-1], 5), r"shape \(119,\) for 120 samples"),
         (lambda a: label_overlap(a, LABELS.astype(str), 5), "labels have type <U21; they must be integers: np.unique"),
         (lambda a: label_overlap(a, LABELS + 0.5, 5), "labels have type float64"),

@@ -83,6 +83,16 @@ def test_stored_numbers_are_those_of_the_functions(store, neighbors):
         assert attributes[f"{name}_mean"] == [overlap(k).mean for k in (6, 3)]
 
 
+def test_weighted_means_are_stored_where_the_job_asks_for_them(tmp_path, neighbors):
+    store = make_store(tmp_path, neighbors, macro=np.where(np.arange(N) % 4 == 3, -1, np.arange(N) % 4 // 2))
+    attributes = store.attributes(measured(store, 1, weights="class_size"))
+    own, macro = neighbors[1], store.read("samples", "macro")
+    assert attributes["macro_overlap_mean"][0] == label_overlap(own, macro, 6, weights="class_size").mean
+    assert attributes["macro_overlap_mean"][0] != label_overlap(own, macro, 6).mean
+    expected = data_overlap(own, neighbors[0], 3, weights="class_size", labels=LABEL).mean
+    assert attributes["input_overlap_mean"][1] == expected == overlap_row(store, "net", 0, [3], "class_size")[0, 1]
+
+
 def test_first_and_last_layer(store):
     first, last = measured(store, 0), measured(store, 2)
     assert store.attributes(first)["input_overlap_mean"] == [1, 1]

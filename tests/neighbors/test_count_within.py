@@ -11,7 +11,8 @@ from hypothesis.extra.numpy import arrays
 import dnuc
 from dnuc.errors import DataError, DnucError
 from dnuc.neighbors import search
-from dnuc.neighbors.search import count_within, nearest_neighbors
+from dnuc.neighbors.search import nearest_neighbors
+from dnuc.neighbors.within import count_within
 from tests import reference, synthetic
 
 PRECISIONS = ["auto", "int8", "bfloat16", "float32", "float64"]
@@ -55,6 +56,23 @@ def test_a_closed_ball_without_the_sample_itself():
     assert count_within(x, 2.0).dtype == np.int64
 
 
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("rows", [1000, 17])
+@pytest.mark.parametrize("name", DATA)
+def test_several_radii_count_as_one_after_the_other(name, rows, precision, monkeypatch):
+    small_blocks(monkeypatch, rows)
+    x = DATA[name]()
+    n = len(x)
+    exact = nearest_neighbors(x, n - 1, precision="float64")
+    rank = np.random.default_rng(1).integers(0, n - 1, (n, 20))
+    radius, before = (np.take_along_axis(a, rank, axis=1) for a in (exact.distance, exact.index))
+    found = count_within(x, radius, before=before, precision=precision)
+    np.testing.assert_array_equal(found, rank)
+    np.testing.assert_array_equal(
+        count_within(x, radius[:, :1], precision=precision)[:, 0], count_within(x, radius[:, 0])
+    )
+
+
 @given(st.data())
 def test_any_small_array(data):
     n, features = data.draw(st.integers(2, 20)), data.draw(st.integers(1, 4))
@@ -79,8 +97,13 @@ def test_workers_change_nothing(client, tmp_path, monkeypatch):
 REFUSED = {
     "negative": (lambda x: count_within(x, [1, 1, -2, 1, 1]), r"radius of sample 2 is -2\.0; it must be a distance"),
     "NaN": (lambda x: count_within(x, np.nan), "radius of sample 0 is nan"),
-    "length": (lambda x: count_within(x, [1.0, 2.0]), r"radius has shape \(2,\); x has 5 samples, so it must be"),
-    "before": (lambda x: count_within(x, 1.0, before=[1]), r"before has shape \(1,\)"),
+    "length": (
+        lambda x: count_within(x, [1.0, 2.0]),
+        r"radius has shape \(2,\); x has 5 samples, so it must be \(5,\)",
+    ),
+    "no radius": (lambda x: count_within(x, np.ones((5, 0))), r"radius has shape \(5, 0\)"),
+    "before": (lambda x: count_within(x, 1.0, before=[1]), r"before has shape \(1,\) and radius \(5,\)"),
+    "NaN among several": (lambda x: count_within(x, [[1, 2]] * 4 + [[1, np.nan]]), "radius of sample 4 is nan"),
     "before of floats": (lambda x: count_within(x, 1.0, before=np.ones(5)), "before has type float64; it must be pos"),
     "precision": (lambda x: count_within(x, 1.0, precision="half"), "'half'"),
     "one dimension": (lambda x: count_within(x[:, 0], 1.0), r"must be \(samples, features\)"),

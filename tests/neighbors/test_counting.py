@@ -80,6 +80,20 @@ def test_any_ball_counts_as_loops_do(tier, n, features, data):
 
 
 @pytest.mark.parametrize("tier", LADDER, **IDS)
+def test_balls_whose_lists_overflow_are_redone_alone(tier, monkeypatch):
+    monkeypatch.setattr(counting, "COUNTED", 20)
+    monkeypatch.setattr(counting, "FEWEST", 4)
+    x = trained_classes(900)
+    neighbors = nearest_neighbors(x, 300)
+    ranks = [0, 299, 8, 150]
+    ball = Ball(neighbors.distance[:, ranks], neighbors.index[:, ranks])
+    rows = Rows(x, 0, 900)
+    found = count_tile(rows, rows, ball, ball, tier, threads=2)
+    np.testing.assert_array_equal(found.left, np.tile(ranks, (900, 1)))
+    assert (found.redone > 0) == (tier.name != "float64")
+
+
+@pytest.mark.parametrize("tier", LADDER, **IDS)
 def test_rows_that_a_tier_cannot_decide_are_redone_and_counted(tier, monkeypatch):
     monkeypatch.setattr(counting, "COUNTED", 20)  # lists of 116
     x = trained_classes(900)
