@@ -81,6 +81,23 @@ def concrete(model: Model) -> dict[str, str]:
     return {"preprocessing": default} if _published(model) is None else {}
 
 
+def published_errors(model: Model) -> dict[str, float] | None:
+    """Top-1 and top-5 error of a model's weights on ImageNet's validation images, as torchvision states them.
+
+    Shares, not percent. None for weights that are not published, or of which no accuracy is stated.
+
+    >>> published_errors(Model(name="net", architecture="resnet50", weights="IMAGENET1K_V1"))
+    {'top1_error': 0.2387, 'top5_error': 0.07138}
+    """
+    if model.architecture not in list_models(module=torchvision.models):
+        return None
+    enum = _published(model)
+    stated = enum.meta.get("_metrics", {}).get("ImageNet-1K", {}) if enum is not None else {}
+    wanted = {"top1_error": "acc@1", "top5_error": "acc@5"}
+    found = {name: round(1 - stated[key] / 100, 6) for name, key in wanted.items() if key in stated}
+    return found or None
+
+
 def preset(model: Model) -> Preset:
     """The preprocessing of the weights a model names, or of its architecture's default ones."""
     enum = _published(model) or get_model_weights(str(model.architecture)).DEFAULT

@@ -11,7 +11,8 @@ import numpy as np
 
 from dnuc.activations.layers import Layer, select_layers
 from dnuc.activations.models import build_network
-from dnuc.activations.published import concrete
+from dnuc.activations.published import concrete, published_errors
+from dnuc.activations.weights import is_file
 from dnuc.errors import DataError, ResourceError
 from dnuc.job import Activations, Job, Model
 from dnuc.store import digest, open_external
@@ -53,6 +54,24 @@ def runs_in(job: Job, directory: Path = Path(), samples_digest: str = "") -> lis
             runs.append(NetworkRun(f"{model.name}@{epoch}", model, str(weights / f"epoch-{epoch:03d}.pt"), epoch))
         runs.append(NetworkRun(model.name, model, str(weights / "final.pt")))
     return runs
+
+
+def describe_network(run: NetworkRun) -> dict[str, Any]:
+    """How a network of the run was made, as plain values: what `Results.models_table` tells."""
+    model, train = run.model, run.model.train
+    weights = model.weights
+    if weights is not None and is_file(weights):
+        weights = Path(weights).name
+    return {
+        "origin": run.origin,
+        "architecture": model.architecture,
+        "options": model.options,
+        "weights": "trained" if train is not None else weights,
+        "of": model.name,
+        "epoch": run.epoch,
+        "shuffled": train is not None and train.shuffle_labels,
+        "published": published_errors(model),
+    }
 
 
 def _training_digest(model: Model, job: Job, samples_digest: str) -> str:

@@ -18,6 +18,7 @@ from dnuc.activations.runs import (
     FEATURES_A_CHUNK,
     NetworkRun,
     check_rows,
+    describe_network,
     layer_digest,
     network_digest,
     outline,
@@ -26,7 +27,7 @@ from dnuc.activations.runs import (
     runs_in,
     stored_bytes,
 )
-from dnuc.activations.training import run_training
+from dnuc.activations.training import forget_other_training, run_training
 from dnuc.cluster import Cluster, Task
 from dnuc.errors import DataError, ResourceError
 from dnuc.job import Activations, Job, Model
@@ -63,7 +64,8 @@ def run_activations(
     runs = runs_in(job, store.path, manifest["training"])
     layers = {run.name: outline(run, job, shape, n_classes) for run in runs}
     for run in runs:
-        store.describe(f"models/{run.name}", layers=layers[run.name])
+        store.describe(f"models/{run.name}", layers=layers[run.name], network=describe_network(run))
+        forget_other_training(store, run)
     store.describe("", models=[run.name for run in runs])
     keys = {run.name: network_digest(run, job, manifest[run.origin]) for run in runs}
     digests = {

@@ -26,7 +26,7 @@ def run_training(
 ) -> None:
     """Train a network of the job on one worker, unless its weights are there; told epoch by epoch."""
     settings = run.model.train
-    if settings is None or run.weights is None or Path(run.weights).is_file():
+    if settings is None or run.weights is None or (Path(run.weights).is_file() and _is_recorded(store, run)):
         return
     directory = Path(run.weights).parent
     task = Task(_train, (run.model, job.seed, n_classes, str(directory), training_data), name=f"train-{run.model.name}")
@@ -44,6 +44,21 @@ def run_training(
             for _, summary in cluster.run([task]):
                 store.describe(f"models/{run.model.name}", training=summary)
         stage.advance(settings.epochs - stage.done)  # the last event may still be on its way
+
+
+def forget_other_training(store: RunStore, run: NetworkRun) -> None:
+    """What a training of other settings achieved is nothing that this network can do."""
+    group = f"models/{run.model.name}"
+    if run.epoch is None and store.attributes(group).get("training") and not _is_recorded(store, run):
+        store.describe(group, training=None)
+
+
+def _is_recorded(store: RunStore, run: NetworkRun) -> bool:
+    """Whether what is recorded of the network's training is of just this one, which its directory is named after."""
+    summary = store.attributes(f"models/{run.model.name}").get("training")
+    if summary is None or run.weights is None:
+        return False
+    return Path(summary["weights"]).parent.name == Path(run.weights).parent.name
 
 
 def _train(

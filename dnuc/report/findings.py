@@ -47,6 +47,11 @@ class Findings:
         return self.results.layers
 
     @cached_property
+    def networks(self) -> pd.DataFrame:
+        """The table of all networks."""
+        return self.results.models_table
+
+    @cached_property
     def samples(self) -> pd.DataFrame:
         """The manifest."""
         return self.results.samples

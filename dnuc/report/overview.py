@@ -28,27 +28,28 @@ def layer_columns(layers: pd.DataFrame) -> list[Column]:
     columns = [
         Column("model", "model", "network", lambda row: str(row["model"])),
         Column("layer", "layer", "name of the layer", lambda row: str(row["layer"])),
-        _number("depth", "depth", "weighted layers from the input", ",.0f"),
-        _number("features", "D", "features of the layer, flattened", ",.0f"),
+        number("depth", "depth", "weighted layers from the input", ",.0f"),
+        number("features", "D", "features of the layer, flattened", ",.0f"),
         Column("intrinsic_dimension", "ID", "intrinsic dimension ± standard error (TwoNN)", _dimension),
-        _number("label_overlap", "χ class", "overlap with the classes", ".3f"),
-        _number("macro_overlap", "χ macro", "overlap with the macro classes", ".3f"),
-        _number("input_overlap", "χ input", "overlap with the first layer", ".3f"),
-        _number("output_overlap", "χ output", "overlap with the last layer", ".3f"),
-        _number("next_overlap", "χ next", "overlap with the next layer", ".3f"),
-        _number("hub_coverage", "hubs", "share of neighborhoods that hold one of the top hubs", ".1%"),
-        _number("neighborhood_entropy", "entropy", "mean image entropy of the neighbors, bit", ".3f"),
-        _number("n_peaks", "peaks", "significant density peaks", ",.0f"),
-        _number("core_share", "core", "share of samples above the highest saddle of their peak", ".1%"),
-        _number("ari_class", "ARI class", "adjusted Rand index of peaks and classes", ".3f"),
-        _number("ari_macro", "ARI macro", "adjusted Rand index of peaks and macro classes", ".3f"),
+        number("label_overlap", "χ class", "overlap with the classes", ".3f"),
+        number("macro_overlap", "χ macro", "overlap with the macro classes", ".3f"),
+        number("input_overlap", "χ input", "overlap with the first layer", ".3f"),
+        number("output_overlap", "χ output", "overlap with the last layer", ".3f"),
+        number("next_overlap", "χ next", "overlap with the next layer", ".3f"),
+        number("hub_coverage", "hubs", "share of neighborhoods that hold one of the top hubs", ".1%"),
+        number("neighborhood_entropy", "entropy", "mean image entropy of the neighbors, bit", ".3f"),
+        number("n_peaks", "peaks", "significant density peaks", ",.0f"),
+        number("core_share", "core", "share of samples above the highest saddle of their peak", ".1%"),
+        number("ari_class", "ARI class", "adjusted Rand index of peaks and classes", ".3f"),
+        number("ari_macro", "ARI macro", "adjusted Rand index of peaks and macro classes", ".3f"),
     ]
     if layers["model"].nunique() == 1:
         del columns[0]
     return [c for c in columns if layers[c.name].notna().any()]
 
 
-def _number(name: str, heading: str, meaning: str, form: str) -> Column:
+def number(name: str, heading: str, meaning: str, form: str) -> Column:
+    """A column of numbers, written in Python's format `form`."""
     return Column(name, heading, meaning, lambda row: MISSING if pd.isna(row[name]) else format(row[name], form))
 
 

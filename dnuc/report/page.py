@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import pandas as pd
 from jinja2 import Environment
 from PIL import Image
 
@@ -18,6 +19,7 @@ from dnuc.errors import DnucError
 from dnuc.report.captions import Caption, caption
 from dnuc.report.figures import FIGURES, Drawable, drawables
 from dnuc.report.findings import Findings, Images
+from dnuc.report.networks import network_columns
 from dnuc.report.overview import Column, facts, layer_columns, notes
 from dnuc.report.style import paper_style
 from dnuc.report.tables import write_tables
@@ -41,8 +43,9 @@ class Shown:
 def write_report(results: Results, images: Images | None = None) -> Path:
     """Draw and write everything that a run can tell so far, into its directory report/.
 
-    index.html (self-contained: no request leaves the page), figures/<name>.png and .pdf, tables/layers.csv and
-    .parquet, and for each layer with a landscape tables/<model>/<layer>/{samples,peaks,saddles} in both formats.
+    index.html (self-contained: no request leaves the page), figures/<name>.png and .pdf, tables/layers and
+    tables/models as .csv and .parquet, and for each layer with a landscape
+    tables/<model>/<layer>/{samples,peaks,saddles} in both formats.
     Figures and tables of an earlier report are replaced.
 
     Parameters
@@ -110,6 +113,7 @@ def render_page(findings: Findings, shown: list[Shown], missing: list[Drawable],
     template = resources.files("dnuc.report").joinpath("page.html.j2").read_text(encoding="utf-8")
     pictures = dict(zip([s.name for s in shown], fit_pictures([s.png for s in shown], IMAGE_BYTES), strict=True))
     columns = layer_columns(findings.layers)
+    network_table = network_columns(findings.networks)
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters["data_uri"] = _data_uri
     environment.filters["link"] = quote
@@ -120,15 +124,17 @@ def render_page(findings: Findings, shown: list[Shown], missing: list[Drawable],
         pictures=pictures,
         missing=[(d.name, FIGURES[d.kind].needs) for d in missing],
         columns=columns,
-        rows=_rows(findings, columns),
+        rows=_rows(findings.layers, columns),
+        network_columns=network_table,
+        network_rows=_rows(findings.networks, network_table),
         notes=notes(findings),
         tables=tables,
         several=len(findings.models) > 1,
     )
 
 
-def _rows(findings: Findings, columns: list[Column]) -> list[list[str]]:
-    return [[column.write(row) for column in columns] for _, row in findings.layers.iterrows()]
+def _rows(table: pd.DataFrame, columns: list[Column]) -> list[list[str]]:
+    return [[column.write(row) for column in columns] for _, row in table.iterrows()]
 
 
 def fit_pictures(pngs: list[bytes], limit: int) -> list[bytes]:

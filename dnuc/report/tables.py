@@ -15,13 +15,15 @@ from dnuc.store import stage_group
 def write_tables(findings: Findings, directory: Path) -> list[tuple[str, str]]:
     """Write every table as CSV and as Parquet; returns (model, layer) of those with tables of their own.
 
-    layers: a row a model and layer with every measure (`Results.layers`). For each layer with a landscape, in
+    layers: a row a model and layer with every measure (`Results.layers`). models: a row a network
+    (`Results.models_table`). For each layer with a landscape, in
     <model>/<layer>: samples (sample, id, class, log_density, error, peak, core), peaks (peak, center, center_id,
     log_density, size, core_size, class, class_share, macro), saddles (peak_a, peak_b, log_density, error,
     sample). Log densities are natural logarithms. Samples and peaks are numbered from 0, as in the store.
     """
     directory.mkdir(parents=True, exist_ok=True)
     _write(findings.layers, directory / "layers")
+    _write(findings.networks, directory / "models")
     written = []
     for model in findings.models:
         for layer in findings.with_stage("landscape", model):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from dnuc.report.findings import Findings
+from dnuc.report.networks import network_columns
 from dnuc.report.overview import facts
 from tests.report.synthetic_run import make_images, make_run
 
@@ -43,3 +44,25 @@ def test_perturbed_images_are_shown_from_their_darkest_pixel(results):
     shown = Findings(results, lambda sample_id: make_images(sample_id) + np.float32(2000.4)).image(3)
     assert shown.dtype == np.uint8
     assert np.array_equal(shown, plain[:, :, 0] - plain.min())
+
+
+def test_the_table_of_networks_tells_only_what_is_known(results):
+    columns = network_columns(results.models_table)
+    row = results.models_table.iloc[0]
+    told = {column.name: column.write(row) for column in columns}
+    assert told == {
+        "model": "residual",
+        "input_dimension": "12.0",
+        "peak_dimension": "12.0 ± 0.4",
+        "peak_layer": "input",
+        "peak_relative_depth": "0.00",
+        "last_hidden_layer": "input",
+        "last_hidden_dimension": "12.0 ± 0.4",
+    }
+
+
+def test_shuffled_labels_are_shouted(results):
+    results.store.describe("models/residual", network={"weights": "trained", "shuffled": True, "epoch": 3})
+    row = results.models_table.iloc[0]
+    told = {column.name: column.write(row) for column in network_columns(results.models_table)}
+    assert (told["weights"], told["epoch"]) == ("trained on SHUFFLED labels", "3")

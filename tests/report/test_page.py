@@ -167,5 +167,5 @@ def test_the_page_opens_in_a_browser(page, tmp_path):
     assert len(seen["images"]) == len(FIGURES) - 1
     assert all(width > 300 and height > 150 and shown > 100 for width, height, shown in seen["images"])
     assert seen["requests"] == []
-    assert seen["rows"] == 7
+    assert seen["rows"] == 1 + 7  # networks and layers
     assert seen["width"] <= 1100  # nothing sticks out sideways

@@ -59,3 +59,8 @@ def test_published_values_stand_beside_layers_of_their_depth(run):
     assert beside["intrinsic_dimension"].fillna(-1).tolist() == [48, -1, 118, -1, 42]
     assert published_beside(run.job, "residual", layers, fraction=0.99)["intrinsic_dimension"][2] == 95
     assert published_beside(run.job, "another", layers, fraction=0.9) is None
+
+
+def test_the_table_of_networks_is_written(run, page):
+    table = pd.read_parquet(page.parent / "tables/models.parquet")
+    pd.testing.assert_frame_equal(table, run.models_table, check_dtype=False)
