@@ -25,12 +25,15 @@ if TYPE_CHECKING:
         pak_density,
         peak_tree,
     )
+    from dnuc.measures.classes import class_dimension
+    from dnuc.measures.decimation import decimation
     from dnuc.measures.dimension import Dimension, two_nn
     from dnuc.measures.entropy import NeighborhoodEntropy, neighborhood_entropy
     from dnuc.measures.gride import gride
     from dnuc.measures.hubs import Hubs, hubness, top_hubs
     from dnuc.measures.imbalance import conditional_ranks, information_imbalance
     from dnuc.measures.overlap import Overlap, data_overlap, label_overlap
+    from dnuc.measures.parts import MeanDimension
     from dnuc.neighbors.lists import Neighbors
     from dnuc.neighbors.search import nearest_neighbors
     from dnuc.neighbors.within import count_within, pair_distances
@@ -43,7 +46,10 @@ _HOME = {
     "Neighbors": "dnuc.neighbors.lists",
     "two_nn": "dnuc.measures.dimension",
     "gride": "dnuc.measures.gride",
+    "decimation": "dnuc.measures.decimation",
+    "class_dimension": "dnuc.measures.classes",
     "Dimension": "dnuc.measures.dimension",
+    "MeanDimension": "dnuc.measures.parts",
     "data_overlap": "dnuc.measures.overlap",
     "label_overlap": "dnuc.measures.overlap",
     "Overlap": "dnuc.measures.overlap",
@@ -77,6 +83,7 @@ __all__ = [
     "Dimension",
     "Hubs",
     "Landscape",
+    "MeanDimension",
     "NeighborhoodEntropy",
     "Neighbors",
     "Overlap",
@@ -84,9 +91,11 @@ __all__ = [
     "Tree",
     "__version__",
     "agreement",
+    "class_dimension",
     "conditional_ranks",
     "count_within",
     "data_overlap",
+    "decimation",
     "dendrogram",
     "density_peaks",
     "gride",

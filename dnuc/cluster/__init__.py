@@ -1,6 +1,6 @@
 """The only door to distributed: where tasks run, in a bounded window, and how far they are."""
 
-from dnuc.cluster.connect import Cluster, connect, tell
+from dnuc.cluster.connect import Cluster, connect, on_worker, tell
 from dnuc.cluster.deployment import Capacity, Deployment, Local, Scheduler, read_deployment
 from dnuc.cluster.progress import Progress
 from dnuc.cluster.window import Task, run_tasks
@@ -14,6 +14,7 @@ __all__ = [
     "Scheduler",
     "Task",
     "connect",
+    "on_worker",
     "read_deployment",
     "run_tasks",
     "tell",

@@ -65,6 +65,15 @@ def tell(event: dict[str, Any]) -> None:
     worker.log_event(EVENTS, event)
 
 
+def on_worker() -> bool:
+    """Whether this is inside a task on a worker."""
+    try:
+        get_worker()
+    except ValueError:
+        return False
+    return True
+
+
 @contextmanager
 def connect(on: str | Path | Deployment | None, progress: Progress) -> Iterator[Cluster]:
     """A cluster that is checked to work: it has workers, and they have this version of dnuc.

@@ -130,7 +130,8 @@ def _two_nn(distance: np.ndarray, estimate: Estimator) -> tuple[Dimension, np.nd
             f"least {FEWEST} samples and some ratio above 1 are needed; remove duplicates, or the data lie on a lattice"
         )
     value, error = estimate(log_mu)
-    return Dimension(value, error, float(r2[distinct].mean()), int(np.count_nonzero(~distinct))), log_mu
+    scale = float(np.sort(r2[distinct]).mean())  # in this order, so that the order of the samples changes nothing
+    return Dimension(value, error, scale, int(np.count_nonzero(~distinct))), log_mu
 
 
 def log_ratio(near: np.ndarray, far: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ from dask.system import CPU_COUNT
 from dask.utils import parse_bytes
 from distributed import Client
 
+from dnuc.cluster import on_worker
 from dnuc.errors import DnucError
 from dnuc.neighbors.blocks import SMALLEST_BLOCK, Blocks, bytes_of_tile, choose_rows
 from dnuc.neighbors.device import device_memory
@@ -145,7 +146,7 @@ def blocks_within(x: Any, k: int, memory_limit: int | str | None, client: Client
     """How the rows are cut, for tiles that a search for k neighbors makes and that may use so much memory."""
     n, features = x.shape
     own = device_memory(device)
-    memory = HOST_MEMORY if own is not None and memory_limit is None else _memory(memory_limit)
+    memory = HOST_MEMORY if own is not None and memory_limit is None else memory_bytes(memory_limit)
     tasks = 1 if client is None else max(1, sum(client.nthreads().values()))
     itemsize = np.dtype(working_type(x.dtype)).itemsize
     stored = getattr(x, "chunks", None) or (1,)
@@ -157,15 +158,15 @@ def blocks_within(x: Any, k: int, memory_limit: int | str | None, client: Client
 def spare_bytes(x: Any, k: int, blocks: Blocks, memory_limit: int | str | None) -> int:
     """Bytes that a tile leaves of what it may use."""
     itemsize = np.dtype(working_type(x.dtype)).itemsize
-    return max(0, _memory(memory_limit) - bytes_of_tile(blocks, x.shape[1], itemsize, k))
+    return max(0, memory_bytes(memory_limit) - bytes_of_tile(blocks, x.shape[1], itemsize, k))
 
 
 def threads_of(client: Client | None) -> int:
     """Threads of one tile: all cores in this process; on workers one, for Dask counts on it."""
-    return CPU_COUNT if client is None else 1
+    return CPU_COUNT if client is None and not on_worker() else 1
 
 
-def _memory(limit: int | str | None) -> int:
+def memory_bytes(limit: int | str | None) -> int:
     """Bytes of a tile."""
     try:
         return DEFAULT_MEMORY if limit is None else parse_bytes(limit)

@@ -5,6 +5,7 @@ from dnuc.store.external import open_external
 from dnuc.store.lock import alone
 from dnuc.store.results import Results
 from dnuc.store.run import RunStore, digest, stage_group
+from dnuc.store.subset import Subset
 from dnuc.store.survey import Survey, mark_finished, survey_run
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "Results",
     "RunStore",
     "StoredArray",
+    "Subset",
     "Survey",
     "alone",
     "digest",

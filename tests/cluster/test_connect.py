@@ -7,7 +7,7 @@ import pytest
 from distributed import Client
 from distributed.system import MEMORY_LIMIT
 
-from dnuc.cluster import Cluster, Local, Progress, Task, connect, tell
+from dnuc.cluster import Cluster, Local, Progress, Task, connect, on_worker, tell
 from dnuc.cluster.connect import checked
 from dnuc.cluster.deployment import task_memory
 from dnuc.errors import ResourceError
@@ -37,6 +37,14 @@ def test_events_from_workers(tmp_path, client):
         wait_until(lambda: len(seen) == 3, f"events that arrived: {seen}", timeout=10)
     list(cluster.run([Task(greet, ("nobody listens",))]))
     assert sorted(e["hello"] for e in seen) == ["a", "b", "c"]
+
+
+@pytest.mark.cluster
+def test_a_task_knows_that_it_is_on_a_worker(tmp_path, client):
+    """A search in a task leaves the other cores to the other tasks."""
+    assert not on_worker()
+    for cluster, expected in ((quiet_cluster(tmp_path), False), (quiet_cluster(tmp_path, client), True)):
+        assert [result for _, result in cluster.run([Task(on_worker, ())])] == [expected]
 
 
 @pytest.mark.cluster

@@ -1,0 +1,70 @@
+"""Some rows of a large array as an array of its own, read only as far as they are asked for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from dnuc.errors import DataError
+from dnuc.store.arrays import DamagedError, StoredArray
+
+
+class Subset:
+    """Rows of a 2-D array (NumPy, Zarr, Dask, a stored array) by their positions, which increase.
+
+    It is indexed by slices like the array itself, so a search takes it in its place. Of the array's chunks those are
+    read that hold wanted rows, one row of chunks at a time: memory follows what is asked for, not what it lies among.
+
+    Parameters
+    ----------
+    source : (N, D) array
+    rows : (R,) int
+        Positions in it, strictly increasing.
+    """
+
+    def __init__(self, source: Any, rows: np.ndarray) -> None:
+        if len(rows) and (rows[0] < 0 or rows[-1] >= source.shape[0] or (np.diff(rows) <= 0).any()):
+            raise ValueError(f"rows of a subset must increase strictly and lie in 0 .. {source.shape[0] - 1}")
+        self.source, self.rows = source, rows
+        self.shape, self.dtype, self.ndim = (len(rows), int(source.shape[1])), source.dtype, 2
+        self.chunks = (1, self.shape[1])
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, key: slice | tuple[slice, slice]) -> np.ndarray:
+        span, features = key if isinstance(key, tuple) else (key, slice(None))
+        rows = self.rows[span]
+        values = self._read(rows, features)
+        self._check(values, rows, features)
+        return values
+
+    def _read(self, rows: np.ndarray, features: slice) -> np.ndarray:
+        step = self._rows_of_a_chunk
+        if step is None or not len(rows):
+            found = self.source[rows, features]
+            return np.asarray(found.compute(scheduler="threads") if hasattr(found, "compute") else found)
+        parts = np.split(rows, np.flatnonzero(np.diff(rows // step)) + 1)
+        return np.concatenate([self.source[int(p[0]) : int(p[-1]) + 1, features][p - p[0]] for p in parts])
+
+    @property
+    def _rows_of_a_chunk(self) -> int | None:
+        """None where the array picks rows itself."""
+        chunks = getattr(self.source, "chunks", None)
+        return chunks[0] if chunks is not None and isinstance(chunks[0], int) else None
+
+    def _check(self, values: np.ndarray, rows: np.ndarray, features: slice) -> None:
+        """Refuse values that are not finite here, where it is known which rows of the array they are."""
+        if np.isfinite(values).all():
+            return
+        bad = rows[~np.isfinite(values).all(axis=1)]
+        if isinstance(self.source, StoredArray):
+            place = (int(bad[0]), features.start or 0)
+            reason = "values are missing: a file is lost"
+            raise DamagedError(self.source.run, self.source.group, self.source.name, place, reason)
+        shown = ", ".join(map(str, bad[:10].tolist())) + (", ..." if len(bad) > 10 else "")
+        raise DataError(
+            f"x: NaN or infinite values in {len(bad)} samples (positions {shown}). Distances to them do not exist: "
+            "remove these samples, or find out which layer overflows"
+        )
