@@ -7,12 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dnuc.report.dimensions import TRAININGS, correlation, measured_errors, trainings
 from dnuc.report.findings import Findings
 from dnuc.report.peak_map import DRAWN, LINES
 from dnuc.report.peaks import color_groups
 from dnuc.report.tree import tree_layer
 
 DOIMO = "Doimo et al. 2020"
+ANSUINI = "Ansuini et al. 2019"
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,37 @@ def _dimension(findings: Findings, model: str) -> str:
         "and the first neighbor, with the standard error of the fit; relative depth is depth divided by the depth of "
         "the output. Values above about 20 are lower bounds. Facco et al. 2017; Ansuini et al. 2019."
         + _published(findings, findings.models, ["intrinsic_dimension"])
+    )
+
+
+def _untrained(findings: Findings, model: str) -> str:
+    return (
+        "TwoNN dimension with the standard error of the fit: solid, trained networks; dashed, the same architectures "
+        "with random weights or before the first epoch. Layers with random weights keep the dimension of the input as "
+        f"far as they act like rotations. {ANSUINI}, Fig. 5C."
+    )
+
+
+def _against_error(findings: Findings, model: str) -> str:
+    measured = measured_errors(findings)
+    assert measured is not None  # the figure is there
+    networks, column = measured
+    r = correlation(networks, column)
+    stated = "" if np.isnan(r) else f" Pearson r = {r:.3f} over {len(networks)} networks."
+    which = "the published top-5 error of its weights" if column == "top5_error" else "its error on held-out images"
+    return (
+        f"A point a network: the TwoNN dimension of its last hidden layer (the deepest one before the output that the "
+        f"job looks at) and {which}.{stated} All networks of this run with such an error are shown, each at the end of "
+        f"its training, but none that was trained on shuffled labels. {ANSUINI}, Fig. 4."
+    )
+
+
+def _during_training(findings: Findings, model: str) -> str:
+    more = len(trainings(findings)) - TRAININGS
+    left_out = f" {more} more trainings are not drawn." if more > 0 else ""
+    return (
+        "Left: TwoNN dimension after the epochs that the job keeps; epoch 0 is before training. Right: the last hidden "
+        f"layer over the epochs, and (dotted) the accuracy on held-out images.{left_out} {ANSUINI}, Fig. 9."
     )
 
 
@@ -176,6 +209,21 @@ _WORDS: dict[str, tuple[str, str, Callable[[Findings, str], str]]] = {
         "Intrinsic dimension",
         "The hump: representations first expand, then shrink towards the output.",
         _dimension,
+    ),
+    "dimension_untrained": (
+        "Trained and untrained",
+        "In untrained networks the dimension stays flat; the hump, and the fall towards the output, are learned.",
+        _untrained,
+    ),
+    "dimension_error": (
+        "Last hidden layer and error",
+        "Whether networks that do better have fewer dimensions in their last hidden layer.",
+        _against_error,
+    ),
+    "dimension_training": (
+        "Dimension during training",
+        "Whether the middle of the network expands and its end shrinks, and whether that goes one way only.",
+        _during_training,
     ),
     "fig3": (
         "Forgetting the input, and hubs",

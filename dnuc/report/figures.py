@@ -9,7 +9,7 @@ from functools import partial
 from matplotlib.figure import Figure
 
 from dnuc.errors import DnucError, closest
-from dnuc.report import profiles
+from dnuc.report import dimensions, profiles
 from dnuc.report.findings import Findings, Images
 from dnuc.report.hubs import input_and_hubs
 from dnuc.report.matrix import overlap_matrix
@@ -41,6 +41,11 @@ FIGURES: dict[str, Kind] = {
     "fig2c": Kind("the measures of at least two models", all_models=profiles.compare_models),
     "overlap_matrix": Kind("the overlaps of all pairs of at least two layers", one_model=overlap_matrix),
     "dimension": Kind("the intrinsic dimension of a layer", all_models=profiles.dimension),
+    "dimension_untrained": Kind(
+        "a trained network and the same one with random weights", all_models=dimensions.untrained
+    ),
+    "dimension_error": Kind("at least two networks whose error is known", all_models=dimensions.against_error),
+    "dimension_training": Kind("a training of which epochs are kept", all_models=dimensions.during_training),
     "fig3": Kind("the measures of a layer", one_model=input_and_hubs),
     "peaks": Kind("the landscape of a layer", all_models=profiles.peak_numbers),
     "fig4a": Kind("the landscape of a layer", one_model=peak_map),

@@ -10,7 +10,17 @@ from dnuc.store.run import RunStore
 
 NAN = float("nan")
 _DIMENSION = ("intrinsic_dimension", "intrinsic_dimension_error")
-_TEXTS = ("model", "of", "architecture", "weights", "peak_layer", "last_hidden_layer", "output_layer", "shuffled")
+_TEXTS = (
+    "model",
+    "of",
+    "architecture",
+    "options",
+    "weights",
+    "peak_layer",
+    "last_hidden_layer",
+    "output_layer",
+    "shuffled",
+)
 
 
 def networks_table(store: RunStore, layers: pd.DataFrame) -> pd.DataFrame:
@@ -22,6 +32,7 @@ def networks_table(store: RunStore, layers: pd.DataFrame) -> pd.DataFrame:
         base = network.get("of", model)
         training = store.attributes(f"models/{base}").get("training") if store.exists(f"models/{base}") else None
         row: dict[str, Any] = {"model": model, "architecture": network.get("architecture"), "of": base}
+        row["options"] = ", ".join(f"{key} = {value}" for key, value in sorted(network.get("options", {}).items()))
         row["weights"] = network.get("weights")
         row |= _training(training if network.get("origin") == "training" else None, network)
         row |= {key: (network.get("published") or {}).get(key, NAN) for key in ("top1_error", "top5_error")}

@@ -112,12 +112,12 @@ class Results:
     def models_table(self) -> pd.DataFrame:
         """A row a network, in order: how it was made, how well it does, and how its intrinsic dimension goes.
 
-        architecture; weights ("trained", "random", the name of published ones, or a file); of (the [[model]] that a
-        kept epoch is of); epoch and images of its training, shuffled (whether on shuffled labels); train_accuracy and
-        test_accuracy (held-out images) after that epoch, test_error = 1 - test_accuracy; top1_error and top5_error as
-        published for the weights, on ImageNet's validation images. All are shares, not percent. Then the TwoNN
-        dimension of the input, of the layer where it peaks, of the last hidden layer (the deepest one before the
-        output that the job looks at) and of the output: peak_layer, peak_dimension, peak_dimension_error,
+        architecture and its options; weights ("trained", "random", the name of published ones, or a file); of (the
+        [[model]] that a kept epoch is of); epoch and images of its training, shuffled (whether on shuffled labels);
+        train_accuracy and test_accuracy (held-out images) after that epoch, test_error = 1 - test_accuracy; top1_error
+        and top5_error as published for the weights, on ImageNet's validation images. All are shares, not percent. Then
+        the TwoNN dimension of the input, of the layer where it peaks, of the last hidden layer (the deepest one before
+        the output that the job looks at) and of the output: peak_layer, peak_dimension, peak_dimension_error,
         peak_relative_depth, ... What is not known is NaN.
         """
         return networks_table(self.store, self.layers)

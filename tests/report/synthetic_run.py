@@ -30,8 +30,12 @@ def make_run(
     report="",
     stages=("measures", "landscape", "overlaps"),
     notes=True,
+    networks=None,
 ):
-    """A run directory with `models` x `names` layers; `peaks` is the number of density peaks in each layer."""
+    """A run directory with `models` x `names` layers; `peaks` is the number of density peaks in each layer.
+
+    `networks`: model -> what is recorded of it beside its layers (network, training).
+    """
     rng = np.random.default_rng(1)
     store = RunStore.create(path)
     (path / "job.toml").write_text(_job(models, report), encoding="utf-8")
@@ -57,7 +61,7 @@ def make_run(
             {"name": name, "module": name, "depth": d, "relative_depth": d / max(1, depths[-1]), "features": 1000 - d}
             for name, d in zip(names, depths, strict=True)
         ]
-        store.describe(f"models/{model}", layers=layers)
+        store.describe(f"models/{model}", layers=layers, **(networks or {}).get(model, {}))
         for position, name in enumerate(names):
             progress = position / max(1, len(names) - 1)
             _neighbors(store, model, name)
@@ -71,6 +75,21 @@ def make_run(
         if "overlaps" in stages:
             _overlaps(store, model, len(names))
     return Results(path)
+
+
+def trained_networks(**epochs_of):
+    """`networks` of `make_run`: residual networks by name, with their kept epochs ("a@2" is one of "a")."""
+    found = {}
+    for model, accuracies in epochs_of.items():
+        network = {"origin": "training", "architecture": "residual", "options": {"width": 8}, "weights": "trained"}
+        network |= {"of": model, "shuffled": False}
+        epochs = [{"train_accuracy": a, "test_accuracy": a} for a in accuracies]
+        found |= {f"{model}@{e}": {"network": network | {"epoch": e}} for e in range(len(accuracies))}
+        found[model] = {
+            "network": network | {"epoch": None},
+            "training": {"epochs": epochs, "images": 500, "untrained_accuracy": 0.1},
+        }
+    return found
 
 
 def make_images(sample_id):
