@@ -12,10 +12,10 @@ from dnuc.cluster import Capacity, Deployment, read_deployment
 from dnuc.data import Samples, Source, open_source
 from dnuc.errors import DataError
 from dnuc.job import Data, Job, NeighborSearch
-from dnuc.neighbors.blocks import Blocks, bytes_of_tile
+from dnuc.neighbors.blocks import Blocks
 from dnuc.neighbors.calibration import Calibration
 from dnuc.neighbors.search import check_search
-from dnuc.neighbors.stage import blocks_of
+from dnuc.neighbors.stage import blocks_of, task_bytes
 
 ASSUMED = Capacity(2 * 2**30)  # where a running cluster would have to be asked
 ASSUMED_IMAGE = (256, 256, 3)
@@ -103,7 +103,7 @@ def plan_within(job: Job, capacity: Capacity) -> Plan:
                     stored_bytes(n, d, block[network.name], job.activations.dtype),
                     float(n) * n * d,
                     blocks,
-                    bytes_of_tile(blocks, d, itemsize, job.neighbors.k),
+                    task_bytes(blocks, d, itemsize, job.neighbors, capacity),
                 )
             )
     return Plan(n, note, tuple(layers), block, capacity.memory, capacity.tasks * capacity.cores)

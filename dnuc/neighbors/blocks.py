@@ -107,7 +107,8 @@ def tile_bytes(
     read ahead and decoded); products of one piece a thread, or with several chunks of the whole tile; candidate lists;
     pairs as they are refined; the best neighbors of each row, and the same as a result.
 
-    itemsize: of the stored values. tier: of the filter; "auto" plans for rows that are redone in a finer one.
+    itemsize: of the stored values. tier: of the filter; whatever a search begins with, "auto" is what to plan with
+    unless that is float64, because rows may be redone in a finer one (in float64 in parts).
     sides: 1 for a block with itself, else 2.
     """
     values = 8 if itemsize > 4 else 4  # float32 holds smaller types exactly
@@ -116,16 +117,20 @@ def tile_bytes(
     width = min(features, CHUNK)
     read = values + (itemsize if itemsize != values else 0)
     chunks = sides * rows * width * read * (2 if several else 1) + 2 * rows * width * itemsize * several
-    pieces = threads * max(4, rounded) * min(rows, PIECE) ** 2 + rows * rows * values * several
+    summed = 8 if tier == "float64" else 4
+    pieces = threads * max(4, rounded) * min(rows, PIECE) ** 2 + rows * rows * summed * several
     filtering = chunks + sides * rows * width * rounded + pieces
     refining = chunks + sides * rows * (0 if several else width * rounded) + sides * rows * REFINED * (3 * k // 2 + 8)
     lists = sides * rows * (12 * list_capacity(k, rows) + 2 * 16 * min(k, rows) + 100)
     return max(filtering, refining) + lists
 
 
-def bytes_of_tile(blocks: Blocks, features: int, itemsize: int, k: int) -> int:
+def bytes_of_tile(
+    blocks: Blocks, features: int, itemsize: int, k: int, precision: str = "auto", threads: int = 1
+) -> int:
     """Largest memory of a task of a search in bytes: of a tile of two blocks, unless all rows are one."""
-    return tile_bytes(blocks.rows, features, itemsize, k, sides=min(2, blocks.count))
+    tier = "float64" if precision == "float64" else "auto"
+    return tile_bytes(blocks.rows, features, itemsize, k, tier=tier, sides=min(2, blocks.count), threads=threads)
 
 
 def device_bytes(rows: int, features: int, itemsize: int = 4) -> int:
@@ -147,10 +152,12 @@ def choose_rows(
     k: int = 30,
     tasks: int = 1,
     device_memory: int | None = None,
+    precision: str = "auto",
+    threads: int = 1,
 ) -> int:
     """Rows of a block: as many as memory allows, but enough tiles for `tasks` at a time to share the work evenly.
 
-    device_memory: bytes of the accelerator, where tiles run on one.
+    device_memory: bytes of the accelerator, where tiles run on one. threads: of one tile.
 
     A multiple of `multiple` (the rows stored together). Few large tiles read and round the least; more and smaller
     ones spread better, and less is repeated after a crash.
@@ -164,7 +171,7 @@ def choose_rows(
     wanted = min(wanted, max(math.isqrt(int(LARGEST_TILE / (2 * features))), math.ceil(n / MOST_BLOCKS)), LARGEST_BLOCK)
 
     def needed(rows: int) -> int:
-        return bytes_of_tile(Blocks(n, rows), features, itemsize, k)
+        return bytes_of_tile(Blocks(n, rows), features, itemsize, k, precision, threads)
 
     most = max(1, math.ceil(wanted / multiple))
     if device_memory is not None:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit, uint64
 
-from dnuc.neighbors.tiers import Tier
+from dnuc.neighbors.tiers import FLOAT64, Tier
 
 UNKNOWN = 1e154  # a radius that excludes nothing: larger than every distance, and its square is finite
 COLUMNS = 512  # whose constants stay in the fastest cache while rows pass over them
@@ -42,8 +42,8 @@ class Bound:
 
 
 def sum_roundoff(tier: Tier) -> float:
-    """u of the type in which the products of several chunks are added up."""
-    return 2.0**-53 if tier.roundoff and not tier.output_roundoff else 2.0**-24
+    """u of the type in which the products of several chunks are added up: float64 for that tier, float32 for others."""
+    return 2.0**-53 if tier is FLOAT64 else 2.0**-24
 
 
 class Side(NamedTuple):

@@ -39,6 +39,8 @@ from dnuc.neighbors.refine import add_squared_differences
 from dnuc.neighbors.rows import Picked, Rows, read_ahead
 from dnuc.neighbors.tiers import FLOAT64, Tier, finer
 
+REDONE_PARTS = 4  # of a block, that are redone in float64 one after the other
+
 
 @dataclass(frozen=True)
 class Hunt:
@@ -85,44 +87,45 @@ class TileFilter(ABC):
         """Filter and refine all rows, then those that overflowed in ever finer tiers."""
         try:
             hunts = self.filter(tier)
-        except TierOverflowError:
-            if tier is FLOAT64:
-                raise self._too_large() from None
-            self.redone += self.blocks[0].count + (0 if self.same else self.blocks[1].count)
-            self._run_in_float64()
+        except TierOverflowError:  # values too large for the tier
+            for block in range(1 if self.same else 2):
+                self.redo(block, np.arange(self.blocks[block].count), tier)
             return
-        self._finish(hunts, tier)
-
-    def _run_in_float64(self) -> None:
-        try:
-            hunts = self.filter(FLOAT64)
-        except TierOverflowError:
-            raise self._too_large() from None
-        self._finish(hunts, FLOAT64)
-
-    def _finish(self, hunts: list[Hunt], tier: Tier) -> None:
         self.refine(hunts)
         for hunt in hunts:
-            rows = np.flatnonzero(hunt.side.overflow)
-            self.redone += len(rows)
-            self._redo(hunt.block, rows, tier)
+            self.redo(hunt.block, np.flatnonzero(hunt.side.overflow), tier)
 
-    def _redo(self, block: int, rows: np.ndarray, tier: Tier) -> None:
-        """Rows of one block whose lists overflowed in `tier`."""
+    def redo(self, block: int, rows: np.ndarray, tier: Tier) -> None:
+        """Rows (R,) of one block that `tier` could not decide: in finer tiers, for as long as some are left."""
+        self.redone += len(rows)
         for better in finer(tier):
-            if len(rows) == 0:
-                return
-            try:
-                [hunt] = self.filter(better, block, rows)
-            except TierOverflowError:
-                continue
-            self.refine([hunt])
-            rows = rows[hunt.side.overflow]
+            rows = self._again(block, rows, better)
         # so many tied distances that no list could hold them: lists as long as the block, for a few rows at a time
         columns = self.blocks[1 - block].count
         at_once = max(PAIRS_AT_ONCE, self.blocks[block].count * self.capacity(columns) // 2)
-        for part in panels(0, len(rows), max(1, at_once // columns)):
-            self.refine(self.filter(FLOAT64, block, rows[part], columns))
+        self._again(block, rows, FLOAT64, max(1, at_once // columns), columns)
+
+    def _again(
+        self, block: int, rows: np.ndarray, tier: Tier, at_once: int | None = None, capacity: int | None = None
+    ) -> np.ndarray:
+        """Filter and refine some rows of a block; returns those that this tier cannot decide either.
+
+        Values in float64 take twice the memory that was planned, so only a part of the rows is redone at once.
+        """
+        most = at_once or max(1, self.blocks[block].count // (REDONE_PARTS if tier is FLOAT64 else 1))
+        undecided = [rows[:0]]
+        for part in panels(0, len(rows), most):
+            picked = rows[part]
+            try:
+                [hunt] = self.filter(tier, block, picked, capacity)
+            except TierOverflowError:
+                if tier is FLOAT64:
+                    raise self._too_large() from None
+                undecided.append(picked)
+                continue
+            self.refine([hunt])
+            undecided.append(picked[hunt.side.overflow])
+        return np.concatenate(undecided)
 
     def filter(
         self, tier: Tier, block: int = 0, picked: np.ndarray | None = None, capacity: int | None = None

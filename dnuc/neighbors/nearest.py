@@ -7,15 +7,17 @@ k-th smallest estimate; then those within the k-th smallest *exact* distance fou
 from __future__ import annotations
 
 from dataclasses import dataclass
+from hashlib import blake2b
 
 import numpy as np
 
-from dnuc.neighbors.blocks import list_capacity
+from dnuc.neighbors.blocks import CHUNK, PAIRS_AT_ONCE, list_capacity, panels
 from dnuc.neighbors.candidates import first_radii, guess_radii, select, shorten
 from dnuc.neighbors.crew import Crew
 from dnuc.neighbors.filtering import Hunt, TileFilter
 from dnuc.neighbors.refine import group_by_row, merge_grouped
-from dnuc.neighbors.rows import Rows
+from dnuc.neighbors.rows import Picked, Rows, read_ahead
+from dnuc.neighbors.tiers import Tier
 
 ORDER = 4096  # rows and columns of the squares in which pairs are refined: their strips stay in the cache
 
@@ -56,6 +58,20 @@ class Best:
             lambda first, last: merge_grouped(self.index, self.distance, order, starts, index, distance, first, last),
             len(self.index),
         )
+
+    def copy(self, rows: np.ndarray, of: np.ndarray, first: int | None, workers: Crew) -> None:
+        """Give rows (P,) the lists of the rows `of` (P,), which have the same features.
+
+        first: in a tile of a block with itself the position of its first row in the array. There each of the two is a
+        neighbor of the other, and none of its own.
+        """
+        index, distance = self.index[of], self.distance[of]
+        if first is not None:
+            index = np.column_stack([index, of + first])
+            distance = np.column_stack([distance, np.zeros(len(of))])
+            index[index == (rows + first)[:, None]] = -1
+        place, rank = np.nonzero(index >= 0)
+        self.add(rows[place], index[place, rank] - self._start, distance[place, rank], workers)
 
     @property
     def radius(self) -> np.ndarray:
@@ -126,6 +142,30 @@ class NeighborFilter(TileFilter):
             distance = self.distances(rows, cols)
             self._add(0, rows, cols, distance)
             self._add(1, cols, rows, distance)
+
+    def redo(self, block: int, rows: np.ndarray, tier: Tier) -> None:
+        """Of rows that are equal one is redone: the others have the same neighbors.
+
+        Whole layers may be equal (dead units, the first token of a sentence). All their distances are tied, and no
+        list of candidates could hold them.
+        """
+        first, copy_of = self._distinct(block, rows)
+        super().redo(block, rows[first], tier)
+        copies = np.setdiff1d(np.arange(len(rows)), first)
+        self.redone += len(copies)
+        start = self.blocks[block].start if self.same else None
+        for part in panels(0, len(copies), max(1, PAIRS_AT_ONCE // self.k)):
+            of = rows[first[copy_of[copies[part]]]]
+            self.best[block].copy(rows[copies[part]], of, start, self.workers)
+
+    def _distinct(self, block: int, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The first of each set of equal rows, (D,) places in `rows`, and to which of these each is equal, (R,)."""
+        digests = [blake2b(digest_size=16) for _ in rows]
+        chunks = panels(0, self.blocks[block].features, CHUNK)
+        for _, [values] in read_ahead([Picked(self.blocks[block], rows)], chunks if len(rows) else []):
+            for digest, row in zip(digests, values, strict=True):
+                digest.update(row)
+        return np.unique([d.digest() for d in digests], return_index=True, return_inverse=True)[1:]
 
     def _limit(self, hunt: Hunt, certain: bool) -> np.ndarray:
         """(R,) a good guess of the k-th distance; or what it is at most."""

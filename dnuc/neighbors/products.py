@@ -17,11 +17,11 @@ import torch
 from numba import njit
 
 from dnuc.neighbors.blocks import CHUNK, PIECE, panels
-from dnuc.neighbors.candidates import Bound, sum_roundoff
+from dnuc.neighbors.candidates import Bound
 from dnuc.neighbors.crew import Crew
 from dnuc.neighbors.rounding import Rounded, center_of, round_rows
 from dnuc.neighbors.rows import Picked, Rows, read_ahead
-from dnuc.neighbors.tiers import BFLOAT16, INT8, Tier, product
+from dnuc.neighbors.tiers import BFLOAT16, FLOAT64, INT8, Tier, product
 
 LARGEST_NORM_SQ = {"float64": 2.0**1021}  # squared distances are at most 4 times this
 LARGEST_NARROW = 2.0**126  # the same for tiers whose products are float32
@@ -53,8 +53,10 @@ class Products:
         self._rounded: list[Rounded] = []
         self._totals: dict[tuple[int, int], np.ndarray] = {}
         features = left.features
-        chunks = list(panels(0, features, CHUNK))
-        self.bound = Bound.of(tier, min(features, CHUNK), features, len(chunks))
+        # rounded to float64, half as many features at a time take the memory that is planned for a narrower tier
+        width = CHUNK // 2 if tier is FLOAT64 and features > CHUNK else CHUNK
+        chunks = list(panels(0, features, width))
+        self.bound = Bound.of(tier, min(features, width), features, len(chunks))
         if len(chunks) == 1:
             self._rounded = self._round_once(chunks[0])
             self.stands = [Stand(r.scale, r.norm_sq, r.residual) for r in self._rounded]
@@ -111,7 +113,7 @@ class Products:
 
     def _accumulate(self, chunks: list[slice]) -> list[Stand]:
         """Products over all chunks, each being read while the one before is multiplied."""
-        dtype = np.float64 if sum_roundoff(self.tier) < 2.0**-50 else np.float32
+        dtype = np.float64 if self.tier is FLOAT64 else np.float32
         totals = {(r.start, c.start): np.zeros((r.stop - r.start, c.stop - c.start), dtype) for r, c in self.pieces}
         sums = [np.zeros((2, b.count)) for b in self._blocks]
         for features, values in read_ahead(self._blocks, chunks):

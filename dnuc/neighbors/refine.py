@@ -14,6 +14,7 @@ from numba import njit
 
 from dnuc.neighbors.simd import LANES, squared_differences
 
+SAME = 1 - 1e-11  # two sums of the same squared differences, in whatever order, differ by less
 STRIP = 512  # features; short enough that the strips of some thousand rows stay in cache while all pairs pass over them
 
 
@@ -88,10 +89,20 @@ def merge_grouped(index, distance, order, starts, candidates, distances, first, 
             else:
                 d, c = near_before[a], who_before[a]
                 a += 1
-            if place > 0 and c >= 0 and c == index[r, place - 1]:
-                continue  # listed already
+            if c >= 0 and _listed(index[r], distance[r], place, c, d):
+                continue
             distance[r, place], index[r, place] = d, c
             place += 1
+
+
+@njit(cache=True, nogil=True)
+def _listed(index, distance, place, c, d):
+    """Whether candidate c is among the first `place` entries: at its distance d, but for the last bits of a GPU."""
+    while place > 0 and distance[place - 1] >= d * SAME:
+        place -= 1
+        if index[place] == c:
+            return True
+    return False
 
 
 @njit(cache=True, nogil=True)

@@ -14,8 +14,7 @@ from distributed import Client
 from dnuc.cluster import on_worker
 from dnuc.errors import DnucError
 from dnuc.neighbors.blocks import SMALLEST_BLOCK, Blocks, bytes_of_tile, choose_rows
-from dnuc.neighbors.device import device_memory
-from dnuc.neighbors.graph import Precision, TileSearch, run_searches, spread
+from dnuc.neighbors.graph import Precision, TileSearch, accelerator_memory, run_searches, spread
 from dnuc.neighbors.ledger import Ledger, MemoryLedger
 from dnuc.neighbors.lists import Neighbors
 from dnuc.neighbors.nearest import Found, ladder
@@ -121,11 +120,8 @@ def nearest_neighbors(
     array([1, 0, 1])
     """
     x = checked_array(x, k)
-    choose_tier(precision, 0, 0, device or "cpu")
-    blocks = blocks_within(x, k, memory_limit, client, device)
+    blocks, settings = plan_tiles(x, k, memory_limit, client, precision, device)
     ledger = MemoryLedger(blocks, k)
-    spare = spare_bytes(x, k, blocks, memory_limit)
-    settings = {"precision": precision, "device": device or "cpu", "threads": threads_of(client), "spare": spare}
     search = Search(spread(x, blocks, client), k, blocks, ledger, **settings)
     for _ in run_searches([search], client):
         pass
@@ -142,28 +138,30 @@ def checked_array(x: Any, k: int) -> Any:
     return x
 
 
-def blocks_within(x: Any, k: int, memory_limit: int | str | None, client: Client | None, device: str | None) -> Blocks:
-    """How the rows are cut, for tiles that a search for k neighbors makes and that may use so much memory."""
+def plan_tiles(
+    x: Any,
+    k: int,
+    memory_limit: int | str | None = None,
+    client: Client | None = None,
+    precision: Precision = "auto",
+    device: str | None = None,
+) -> tuple[Blocks, dict[str, Any]]:
+    """How the rows are cut, for tiles as a search for k neighbors makes them, and the settings of their `TileSearch`.
+
+    A tile shares all cores in this process; on a worker it has one thread, for Dask counts on it.
+    """
+    choose_tier(precision, 0, 0, device or "cpu")
     n, features = x.shape
-    own = device_memory(device)
-    memory = HOST_MEMORY if own is not None and memory_limit is None else memory_bytes(memory_limit)
-    tasks = 1 if client is None else max(1, sum(client.nthreads().values()))
     itemsize = np.dtype(working_type(x.dtype)).itemsize
+    memory, own = memory_bytes(memory_limit), accelerator_memory(device, client)
+    tasks = 1 if client is None else max(1, sum(client.nthreads().values()))
+    threads = CPU_COUNT if client is None and not on_worker() else 1
     stored = getattr(x, "chunks", None) or (1,)
     multiple = stored[0] if isinstance(stored[0], int) and stored[0] <= SMALLEST_BLOCK else 1
-    rows = choose_rows(n, features, memory, multiple, itemsize, k, tasks, own)
-    return Blocks(n, rows)
-
-
-def spare_bytes(x: Any, k: int, blocks: Blocks, memory_limit: int | str | None) -> int:
-    """Bytes that a tile leaves of what it may use."""
-    itemsize = np.dtype(working_type(x.dtype)).itemsize
-    return max(0, memory_bytes(memory_limit) - bytes_of_tile(blocks, x.shape[1], itemsize, k))
-
-
-def threads_of(client: Client | None) -> int:
-    """Threads of one tile: all cores in this process; on workers one, for Dask counts on it."""
-    return CPU_COUNT if client is None and not on_worker() else 1
+    limit = HOST_MEMORY if own is not None and memory_limit is None else memory
+    blocks = Blocks(n, choose_rows(n, features, limit, multiple, itemsize, k, tasks, own, precision, threads))
+    spare = max(0, memory - bytes_of_tile(blocks, features, itemsize, k, precision, threads))
+    return blocks, {"precision": precision, "device": device or "cpu", "threads": threads, "spare": spare}
 
 
 def memory_bytes(limit: int | str | None) -> int:

@@ -66,7 +66,7 @@ class _StoredSearch(Search):
             ledger,
             precision=settings.precision,
             threads=capacity.cores,
-            spare=max(0, capacity.memory - bytes_of_tile(blocks, self.features, self.itemsize, settings.k)),
+            spare=max(0, capacity.memory - task_bytes(blocks, self.features, self.itemsize, settings, capacity)),
             label=label,
         )
         self._unmerged, self._seconds = len(self.left), 0.0
@@ -130,10 +130,11 @@ def _blocks(store: RunStore, wanted: LayerSearch, settings: NeighborSearch, clus
     group, itemsize = _group(wanted), source.dtype.itemsize
     stored = store.has(group, "neighbor_index") and store.attributes(group).get("digest") == wanted.digest
     rows = store.array(group, "neighbor_index").chunks[0] if stored else 0
-    fits = stored and bytes_of_tile(Blocks(n, rows), features, itemsize, settings.k) <= cluster.capacity.memory
+    capacity = cluster.capacity
+    fits = stored and task_bytes(Blocks(n, rows), features, itemsize, settings, capacity) <= capacity.memory
     if stored and settings.block is None and fits:
         return Blocks(n, rows)
-    blocks = blocks_of(n, features, settings, cluster.capacity, _multiple(source), itemsize)
+    blocks = blocks_of(n, features, settings, capacity, _multiple(source), itemsize)
     if stored and blocks.rows != rows:
         store.drop(group)
     return blocks
@@ -151,9 +152,13 @@ def blocks_of(
     """
     memory = capacity.memory
     if settings.block is None:
-        return Blocks(n, choose_rows(n, features, memory, multiple, itemsize, settings.k, capacity.tasks))
+        tasks, threads = capacity.tasks, capacity.cores
+        rows = choose_rows(
+            n, features, memory, multiple, itemsize, settings.k, tasks, precision=settings.precision, threads=threads
+        )
+        return Blocks(n, rows)
     rows = min(n, -(-settings.block // multiple) * multiple)
-    needed = bytes_of_tile(Blocks(n, rows), features, itemsize, settings.k)
+    needed = task_bytes(Blocks(n, rows), features, itemsize, settings, capacity)
     if needed > memory:
         raise ResourceError(
             f"neighbors.block = {settings.block}: a tile of {rows} x {rows} samples with {features} features needs "
@@ -161,6 +166,11 @@ def blocks_of(
             f"{multiple}, the rows stored together), or leave it out"
         )
     return Blocks(n, rows)
+
+
+def task_bytes(blocks: Blocks, features: int, itemsize: int, settings: NeighborSearch, capacity: Capacity) -> int:
+    """Largest memory of a tile of a layer in bytes."""
+    return bytes_of_tile(blocks, features, itemsize, settings.k, settings.precision, capacity.cores)
 
 
 def _multiple(source: StoredArray) -> int:

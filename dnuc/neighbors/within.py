@@ -14,7 +14,7 @@ from dnuc.neighbors.blocks import Blocks
 from dnuc.neighbors.counting import Ball, TileCounts, count_tile, planned
 from dnuc.neighbors.graph import Precision, TileSearch, run_searches, spread
 from dnuc.neighbors.pairs import PairDistances, Pairs, pair_tile
-from dnuc.neighbors.search import blocks_within, checked_array, spare_bytes, threads_of
+from dnuc.neighbors.search import checked_array, plan_tiles
 from dnuc.neighbors.tiers import choose_tier
 
 
@@ -110,9 +110,7 @@ def count_within(
     x = checked_array(x, 1)
     ball = _ball(radius, before, x.shape[0])
     k = planned(1 if ball.radius.ndim == 1 else ball.radius.shape[1])
-    blocks = blocks_within(x, k, memory_limit, client, None)
-    choose_tier(precision, 0, 0)
-    settings = {"precision": precision, "threads": threads_of(client), "spare": spare_bytes(x, k, blocks, memory_limit)}
+    blocks, settings = plan_tiles(x, k, memory_limit, client, precision)
     search = CountSearch(spread(x, blocks, client), blocks, ball, **settings)
     for _ in run_searches([search], client):
         pass
@@ -171,9 +169,8 @@ def pair_distances(
     """
     x = checked_array(x, 1)
     first, second = _positions(rows, cols, x.shape[0])
-    blocks = blocks_within(x, 1, memory_limit, client, None)
-    spare = spare_bytes(x, 1, blocks, memory_limit)
-    search = PairSearch(spread(x, blocks, client), blocks, first, second, threads=threads_of(client), spare=spare)
+    blocks, settings = plan_tiles(x, 1, memory_limit, client)
+    search = PairSearch(spread(x, blocks, client), blocks, first, second, **settings)
     for _ in run_searches([search], client):
         pass
     return search.distance

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from dnuc.errors import DataError, DnucError, ResourceError
-from dnuc.neighbors import blocks, filtering, products, search
+from dnuc.neighbors import blocks, filtering, nearest, products, search
 from dnuc.neighbors.refine import STRIP
 from dnuc.neighbors.search import nearest_neighbors
 from dnuc.neighbors.tiers import LADDER
@@ -98,6 +98,32 @@ def test_ordinary_data_are_not_redone(precision):
 def test_values_too_large_for_a_tier_are_redone_in_float64(precision):
     found = nearest_neighbors(ADVERSARIAL["values that overflow in float32"](), 3, precision=precision)
     assert found.redone == 50
+
+
+def equal_rows(n, features, share):
+    """A layer of which many units are dead: so many rows are zero, in no order; the others are not."""
+    x = np.abs(synthetic.normal(n, features)).astype(np.float32)
+    x[np.random.default_rng(1).permutation(n)[: int(share * n)]] = 0
+    return x
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("rows", [1000, 170])
+@pytest.mark.parametrize(("share", "features"), [(1, 30), (0.6, 30), (0.6, 700)])
+def test_of_equal_rows_one_is_searched(share, features, rows, precision, monkeypatch):
+    """Their distances are tied, so no list can hold them; but they have the same neighbors."""
+    small_blocks(monkeypatch, rows)
+    monkeypatch.setattr(filtering, "CHUNK", 512)
+    monkeypatch.setattr(products, "CHUNK", 512)
+    monkeypatch.setattr(nearest, "CHUNK", 512)
+    refined = []
+    distances = filtering.TileFilter.distances
+    monkeypatch.setattr(filtering.TileFilter, "distances", lambda *a: refined.append(len(a[1])) or distances(*a))
+    x = equal_rows(500, features, share)
+    found = nearest_neighbors(x, 4, precision=precision)
+    assert_exact(found, x, 4)
+    assert found.redone >= share * len(x)
+    assert sum(refined) < 40 * len(x)  # all pairs of equal rows would be 250 or 90 a row
 
 
 @pytest.mark.parametrize("rows", [1000, 33])

@@ -44,6 +44,17 @@ def test_the_k_best_by_distance_then_index_are_kept(candidates):
         assert distance[row] == [d for d, _ in best] + [np.inf] * padding
 
 
+def test_a_sum_in_another_order_is_no_other_neighbor():
+    """A GPU may sum the same squared differences in two orders: the sample must not be listed twice."""
+    index, distance = empty()
+    rows, found = np.zeros(4, np.int64), np.array([3, 5, 3, 5])
+    merge_candidates(index, distance, rows, found, np.array([1.0, 1.0, 1 + 1e-13, 1 - 1e-13]))
+    assert index[0].tolist() == [5, 3, -1, -1]
+    merge_candidates(index, distance, rows[:2], np.array([3, 7]), np.array([1 - 2e-13, 1 + 1e-6]))
+    assert sorted(index[0, :2].tolist()) == [3, 5]
+    assert index[0, 2:].tolist() == [7, -1]
+
+
 def neighbor_lists(rows, k, seed):
     """Lists of k, some of them not full yet, and candidates for them: many ties, many listed already."""
     rng = np.random.default_rng(seed)
