@@ -20,6 +20,7 @@ from dnuc.errors import DnucError, StoreError
 from dnuc.job import Job, read_job
 from dnuc.landscape.stage import landscape_layer
 from dnuc.measures.stage import measure_layer, overlap_row
+from dnuc.neighbors.graph import accelerator_memory
 from dnuc.neighbors.search import check_search
 from dnuc.neighbors.stage import LayerSearch, run_neighbors
 from dnuc.plan import plan_within
@@ -88,6 +89,7 @@ def run_job(
 def run_stages(store: RunStore, job: Job, cluster: Cluster) -> None:
     """Every stage of a job, on a cluster that is there."""
     mark_finished(store, None)
+    accelerator_memory(cluster.capacity.device, cluster.client)  # a place without its device is refused now
     if not store.is_complete("samples", samples_digest(job)):
         # To look at every image may take hours: what can be refused without is refused before.
         check_disk(store, plan_within(job, cluster.capacity).bytes)

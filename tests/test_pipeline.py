@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
+import torch
 from distributed import Client
 
 from dnuc.cluster import Capacity, Cluster, Progress, Scheduler
-from dnuc.errors import DataError, DnucError, StoreError
+from dnuc.errors import DataError, DnucError, ResourceError, StoreError
 from dnuc.neighbors.search import nearest_neighbors
 from dnuc.pipeline import run_job, run_stages
 from dnuc.store import Results, RunStore, alone, stage_group
@@ -445,6 +446,14 @@ def test_a_refused_job_is_not_the_job_of_the_run(name, here, finished, tmp_path,
     with pytest.raises(DnucError, match=message):
         run_job(changed, on, out=run, quiet=True)
     assert (run / "job.toml").read_text() == before
+
+
+def test_a_place_without_its_device_is_refused_before_any_work(finished, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    cluster = Cluster(None, Capacity(2**30, device="cuda"), Progress(tmp_path, quiet=True))
+    with pytest.raises(ResourceError, match=r"device = 'cuda': torch .* finds no GPU here"):
+        run_stages(RunStore.create(tmp_path / "run"), arrays_job(finished[0]), cluster)
+    assert not RunStore(tmp_path / "run").is_complete("samples")
 
 
 def test_float64_arrays_are_kept_or_their_rounding_is_told(here, tmp_path, capfd):

@@ -28,7 +28,7 @@ from dnuc.activations.runs import (
     stored_bytes,
 )
 from dnuc.activations.training import forget_other_training, run_training
-from dnuc.cluster import Cluster, Task
+from dnuc.cluster import Capacity, Cluster, Task
 from dnuc.errors import DataError, ResourceError
 from dnuc.job import Activations, Job, Model
 from dnuc.store import RunStore, digest, open_external, stage_group
@@ -74,8 +74,7 @@ def run_activations(
         for entry in layers[run.name]
     }
     waiting = [
-        _Extraction(store, job, run, layers[run.name], digests, n, shape, n_classes, cluster.capacity.memory)
-        for run in runs
+        _Extraction(store, job, run, layers[run.name], digests, n, shape, n_classes, cluster.capacity) for run in runs
     ]
     waiting = [extraction for extraction in waiting if extraction.open()]
     for extraction in waiting:
@@ -119,14 +118,14 @@ class _Extraction:
         n: int,
         image_shape: tuple[int, ...],
         n_classes: int,
-        memory: int,
+        capacity: Capacity,
     ) -> None:
         self.store, self.job, self.run, self.n = store, job, run, n
         self.wanted = {entry["name"]: digests[run.name, entry["name"]] for entry in layers}
         self.layers = [e for e in layers if not store.is_complete(self._group(e["name"]), self.wanted[e["name"]])]
         version = digest(sorted(self.wanted.items()))  # a file that changes under the same name is another network
         self._build = (run.model.model_dump_json(), run.weights, job.seed, n_classes, tuple(image_shape), version)
-        self._memory = memory
+        self._capacity = capacity
         self._all_layers = layers
         self.rows = 0
         self.left: dict[str, np.ndarray] = {}  # layer -> blocks that are not stored
@@ -160,7 +159,7 @@ class _Extraction:
 
     def _chosen_rows(self) -> int:
         features = [int(entry["features"]) for entry in self._all_layers]
-        return rows_of_block(self.n, features, self._memory, self.job.activations)
+        return rows_of_block(self.n, features, self._capacity.memory, self.job.activations)
 
     @property
     def bytes_to_write(self) -> int:
@@ -195,7 +194,8 @@ class _Extraction:
         if self.run.model.arrays is not None:
             paths = {e["name"]: str(self.run.model.arrays[e["name"]]) for e in entries}
             return Task(_copy_block, (*where, self.wanted, paths), name=name)
-        return Task(_extract_block, (*where, self.wanted, self._build, entries, images), name=name)
+        arguments = (*where, self.wanted, self._build, entries, images, self._capacity.device)
+        return Task(_extract_block, arguments, name=name)
 
 
 @lru_cache(maxsize=2)
@@ -218,13 +218,14 @@ def _extract_block(
     build: tuple[Any, ...],
     entries: list[dict[str, Any]],
     images: Images,
+    device: str,
 ) -> int:
     """One forward pass over a block of samples, written to all its layers; returns the bytes written."""
     network = _network(*build)
     ids = store.array("samples", "id")[span].tolist()
     inputs = network.preprocess(images.image(sample_id) for sample_id in ids)
     layers = [Layer(**{**e, "shape": tuple(e["shape"]), "aliases": tuple(e["aliases"])}) for e in entries]
-    values = extract(network, layers, inputs, batch_size=settings.batch_size)
+    values = extract(network, layers, inputs, batch_size=settings.batch_size, device=device)
     del inputs
     return sum(
         _store(store, name, layer.name, wanted, block, span, settings, values.pop(layer.name), ids) for layer in layers

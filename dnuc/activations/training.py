@@ -29,7 +29,8 @@ def run_training(
     if settings is None or run.weights is None or (Path(run.weights).is_file() and _is_recorded(store, run)):
         return
     directory = Path(run.weights).parent
-    task = Task(_train, (run.model, job.seed, n_classes, str(directory), training_data), name=f"train-{run.model.name}")
+    arguments = (run.model, job.seed, n_classes, str(directory), training_data, cluster.capacity.device)
+    task = Task(_train, arguments, name=f"train-{run.model.name}")
     with cluster.progress.stage("training", settings.epochs, "epochs") as stage:
 
         def show(event: dict[str, Any]) -> None:
@@ -62,7 +63,7 @@ def _is_recorded(store: RunStore, run: NetworkRun) -> bool:
 
 
 def _train(
-    model: Model, seed: int, n_classes: int, directory: str, training_data: Callable[[Any], Any]
+    model: Model, seed: int, n_classes: int, directory: str, training_data: Callable[[Any], Any], device: str
 ) -> dict[str, Any]:
     """On a worker, with all the cores it may use: a training is one task, and nothing else can run beside it."""
     data = training_data(model.train.images if model.train is not None else None)
@@ -76,6 +77,7 @@ def _train(
             seed=seed,
             n_classes=n_classes,
             directory=directory,
+            device=device,
             progress=lambda entry: tell({**entry, "directory": directory}),
         )
     finally:

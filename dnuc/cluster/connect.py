@@ -85,11 +85,16 @@ def connect(on: str | Path | Deployment | None, progress: Progress) -> Iterator[
     """
     deployment = on if isinstance(on, Deployment) else read_deployment(on)
     with deployment.connect() as client:
-        yield checked(client, progress, deployment.cores)
+        yield checked(client, progress, deployment.cores, deployment.device)
 
 
-def checked(client: Client, progress: Progress, cores: int = 1, timeout: float = WAIT_FOR_WORKERS) -> Cluster:
-    """The cluster of a client, after seeing that its workers can do the work; each task uses `cores` threads."""
+def checked(
+    client: Client, progress: Progress, cores: int = 1, device: str = "cpu", timeout: float = WAIT_FOR_WORKERS
+) -> Cluster:
+    """The cluster of a client, after seeing that its workers can do the work.
+
+    cores: threads that each task uses; device: where it multiplies.
+    """
     address = client.scheduler_info(n_workers=0)["address"]
     try:
         client.wait_for_workers(1, timeout=timeout)
@@ -106,7 +111,7 @@ def checked(client: Client, progress: Progress, cores: int = 1, timeout: float =
     threads = sum(w["nthreads"] for w in workers.values())
     each = f"{memory / 2**30:.1f} GiB" + (f" and {cores} cores" if cores > 1 else "")
     progress.say(f"{len(workers)} workers, {threads} threads, {each} a task; {client.dashboard_link}")
-    return Cluster(client, Capacity(memory, threads, cores), progress)
+    return Cluster(client, Capacity(memory, threads, cores, device), progress)
 
 
 def _memory_limits(client: Client, workers: Mapping[str, Any]) -> dict[str, int]:

@@ -52,6 +52,7 @@ class Capacity:
     memory: int  # bytes one task may use
     tasks: int = 1  # tasks that run at a time, over all workers
     cores: int = 1  # threads one task shares its own work among
+    device: str = "cpu"  # where a task multiplies
 
 
 class Deployment(BaseModel):
@@ -61,6 +62,8 @@ class Deployment(BaseModel):
 
     # Dask counts one thread a task. A worker that has many cores for one task does larger tiles in the same memory.
     cores: Annotated[int, Field(ge=1)] = 1
+    # Networks, and products of the neighbor search, run here: "cpu", or "cuda" where every worker has a GPU.
+    device: Annotated[str, Field(pattern=r"^(cpu|cuda(:\d+)?)$")] = "cpu"
 
     def connect(self) -> AbstractContextManager[Client]:
         """A client of the place's Dask cluster, closed (with the cluster, if it was started here) afterwards."""
@@ -102,7 +105,7 @@ class Local(Deployment):
 
     def capacity(self) -> Capacity:
         memory = task_memory(self.worker_memory(), self.threads)
-        return Capacity(memory, self.processes() * self.threads, self.cores)
+        return Capacity(memory, self.processes() * self.threads, self.cores, self.device)
 
     @contextmanager
     def connect(self) -> Iterator[Client]:

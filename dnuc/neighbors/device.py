@@ -39,7 +39,7 @@ def on_device(tier: Tier) -> Tier:
 
 
 def device_memory(device: str | None) -> int | None:
-    """Bytes that tiles may use on an accelerator: most of what is free. None for the CPU.
+    """Bytes that tiles may use on an accelerator of this process: most of what is free. None for the CPU.
 
     Raises
     ------

@@ -19,6 +19,7 @@ from distributed import Client
 
 from dnuc.cluster import Task, run_tasks
 from dnuc.neighbors.blocks import CHUNK, Blocks
+from dnuc.neighbors.device import device_memory
 from dnuc.neighbors.keeping import forget, resident
 from dnuc.neighbors.rows import Piece, Rows, sample_mean
 from dnuc.neighbors.tiers import choose_tier
@@ -130,6 +131,20 @@ def run_searches(searches: Iterable[AnySearch], client: Client | None = None) ->
         if client is not None and client.status == "running":
             with suppress(OSError, TimeoutError):  # a lost scheduler is told by what lost it
                 client.run(forget, on_error="ignore")
+
+
+def accelerator_memory(device: str | None, client: Client | None) -> int | None:
+    """Bytes that a tile may use on the accelerators where tiles will run; None for the CPU.
+
+    Raises
+    ------
+    ResourceError
+        If some worker has no such device.
+    """
+    if client is None or device in (None, "cpu"):
+        return device_memory(device)
+    free, threads = client.run(device_memory, device), client.nthreads()
+    return min(memory // threads[worker] for worker, memory in free.items())
 
 
 def spread(x: Any, blocks: Blocks, client: Client | None) -> list[Any]:

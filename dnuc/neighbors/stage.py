@@ -10,7 +10,7 @@ from dnuc.cluster import Capacity, Cluster
 from dnuc.errors import ResourceError
 from dnuc.job import NeighborSearch
 from dnuc.neighbors.blocks import Blocks, bytes_of_tile, choose_rows
-from dnuc.neighbors.graph import run_searches
+from dnuc.neighbors.graph import accelerator_memory, run_searches
 from dnuc.neighbors.ledger import StoredLedger
 from dnuc.neighbors.search import Search, check_search
 from dnuc.neighbors.work import Work, search_work, tile_work
@@ -31,7 +31,8 @@ def run_neighbors(store: RunStore, wanted: list[LayerSearch], settings: Neighbor
     waiting = [w for w in wanted if not store.is_complete(_group(w), w.digest)]
     if not waiting:
         return
-    plans = [(w, _blocks(store, w, settings, cluster)) for w in waiting]
+    own = accelerator_memory(cluster.capacity.device, cluster.client)
+    plans = [(w, _blocks(store, w, settings, cluster, own)) for w in waiting]
     total = sum(blocks.tiles for _, blocks in plans)
     flop = sum(search_work(blocks, _activations(store, w).shape[1]).flop for w, blocks in plans)
     with cluster.progress.stage("neighbors", total, "tiles", flop_total=flop) as stage:
@@ -65,6 +66,7 @@ class _StoredSearch(Search):
             blocks,
             ledger,
             precision=settings.precision,
+            device=capacity.device,
             threads=capacity.cores,
             spare=max(0, capacity.memory - task_bytes(blocks, self.features, self.itemsize, settings, capacity)),
             label=label,
@@ -122,7 +124,9 @@ def _group(wanted: LayerSearch) -> str:
     return stage_group(wanted.model, wanted.layer, "neighbors")
 
 
-def _blocks(store: RunStore, wanted: LayerSearch, settings: NeighborSearch, cluster: Cluster) -> Blocks:
+def _blocks(
+    store: RunStore, wanted: LayerSearch, settings: NeighborSearch, cluster: Cluster, device_memory: int | None
+) -> Blocks:
     """The blocks of an interrupted search if they may still be used, so that it goes on; else those of a new one."""
     source = _activations(store, wanted)
     check_search(source.shape, settings.k, f"{wanted.model}/{wanted.layer}")
@@ -134,16 +138,22 @@ def _blocks(store: RunStore, wanted: LayerSearch, settings: NeighborSearch, clus
     fits = stored and task_bytes(Blocks(n, rows), features, itemsize, settings, capacity) <= capacity.memory
     if stored and settings.block is None and fits:
         return Blocks(n, rows)
-    blocks = blocks_of(n, features, settings, capacity, _multiple(source), itemsize)
+    blocks = blocks_of(n, features, settings, capacity, _multiple(source), itemsize, device_memory)
     if stored and blocks.rows != rows:
         store.drop(group)
     return blocks
 
 
 def blocks_of(
-    n: int, features: int, settings: NeighborSearch, capacity: Capacity, multiple: int, itemsize: int
+    n: int,
+    features: int,
+    settings: NeighborSearch,
+    capacity: Capacity,
+    multiple: int,
+    itemsize: int,
+    device_memory: int | None = None,
 ) -> Blocks:
-    """The blocks of a search that begins: as the job says, or as many rows as memory allows.
+    """The blocks of a search that begins: as the job says, or as many rows as memory allows (of the device, if any).
 
     Raises
     ------
@@ -154,7 +164,7 @@ def blocks_of(
     if settings.block is None:
         tasks, threads = capacity.tasks, capacity.cores
         rows = choose_rows(
-            n, features, memory, multiple, itemsize, settings.k, tasks, precision=settings.precision, threads=threads
+            n, features, memory, multiple, itemsize, settings.k, tasks, device_memory, settings.precision, threads
         )
         return Blocks(n, rows)
     rows = min(n, -(-settings.block // multiple) * multiple)

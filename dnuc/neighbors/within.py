@@ -15,7 +15,6 @@ from dnuc.neighbors.counting import Ball, TileCounts, count_tile, planned
 from dnuc.neighbors.graph import Precision, TileSearch, run_searches, spread
 from dnuc.neighbors.pairs import PairDistances, Pairs, pair_tile
 from dnuc.neighbors.search import checked_array, plan_tiles
-from dnuc.neighbors.tiers import choose_tier
 
 
 class CountSearch(TileSearch):
@@ -44,7 +43,7 @@ class PairSearch(TileSearch):
     """Distances of given pairs: those of a tile are put in their places."""
 
     def __init__(self, sources: list[Any], blocks: Blocks, rows: np.ndarray, cols: np.ndarray, **settings: Any) -> None:
-        super().__init__(sources, blocks, precision="float32", **settings)
+        super().__init__(sources, blocks, **settings)
         self.distance = np.zeros(len(rows))
         order = np.argsort(rows, kind="stable")
         cuts = np.searchsorted(rows[order], [blocks.span(b).start for b in range(blocks.count)] + [blocks.n])
@@ -169,7 +168,7 @@ def pair_distances(
     """
     x = checked_array(x, 1)
     first, second = _positions(rows, cols, x.shape[0])
-    blocks, settings = plan_tiles(x, 1, memory_limit, client)
+    blocks, settings = plan_tiles(x, 1, memory_limit, client, "float32")
     search = PairSearch(spread(x, blocks, client), blocks, first, second, **settings)
     for _ in run_searches([search], client):
         pass

@@ -65,6 +65,11 @@ def test_a_file_for_a_scheduler(tmp_path):
     assert found == Scheduler(address="tcp://10.0.0.1:8786", timeout="5s")
 
 
+def test_a_device_is_told_to_tasks():
+    assert Local().capacity().device == "cpu"
+    assert Local(device="cuda:1").capacity().device == "cuda:1"
+
+
 def test_threads_share_the_cores():
     assert Local(threads=10**6).processes() == 1
 
@@ -78,6 +83,7 @@ def test_threads_share_the_cores():
         ('kind = "local"\nworkers = 0\n', r"workers: .* greater than or equal to 1 \(given: 0\)"),
         ('kind = "local"\nmemory = "lots"\n', r"memory: .*lots"),
         ('kind = "local"\nmemory = "1GiB"\n', r"memory: a worker needs at least 2 GiB: .* \(given: '1GiB'\)"),
+        ('kind = "local"\ndevice = "gpu"\n', r"device: .*pattern.* \(given: 'gpu'\)"),
         ('kind = "scheduler"\naddress = 5\n', r"address: .* string \(given: 5\)"),
         ('kind = "scheduler"\n', r"address.*file"),
         ('kind = "scheduler"\naddress = "tcp://h:1"\nfile = "s.json"\n', r"address.*file"),
