@@ -123,14 +123,18 @@ class _Counts(TileFilter):
             others = theirs.within if both else mine.within
             count_pairs(products, mine.side, mine.other, mine.within, others, *first, own, both, mine.constants)
 
-    def _finish(self, hunts: list[Hunt], tier: Tier) -> None:
-        self.refine(hunts)
-        for hunt in hunts:
-            rows = np.flatnonzero(hunt.side.overflow)
-            self.redone += len(rows)
-            self._counted = [_ball_of(hunt)]
-            self._redo(hunt.block, rows, tier)
+    def redo_overflow(self, hunt: Hunt, tier: Tier) -> None:
+        self._counted = [_ball_of(hunt)]
+        super().redo_overflow(hunt, tier)
         self._counted = self._all
+
+    def redo(self, block: int, rows: np.ndarray, tier: Tier) -> None:
+        """Ball by ball: the rows of each that are left over are others."""
+        balls = self._counted
+        for ball in balls:
+            self._counted = [ball]
+            super().redo(block, rows, tier)
+        self._counted = balls
 
     def refine(self, hunts: list[Hunt]) -> None:
         for hunt in hunts:

@@ -93,7 +93,11 @@ class TileFilter(ABC):
             return
         self.refine(hunts)
         for hunt in hunts:
-            self.redo(hunt.block, np.flatnonzero(hunt.side.overflow), tier)
+            self.redo_overflow(hunt, tier)
+
+    def redo_overflow(self, hunt: Hunt, tier: Tier) -> None:
+        """Those rows of a hunt whose lists overflowed."""
+        self.redo(hunt.block, np.flatnonzero(hunt.side.overflow), tier)
 
     def redo(self, block: int, rows: np.ndarray, tier: Tier) -> None:
         """Rows (R,) of one block that `tier` could not decide: in finer tiers, for as long as some are left."""

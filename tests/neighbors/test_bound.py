@@ -174,6 +174,6 @@ def test_gamma_is_what_the_books_say():
     assert INT8.gamma(8192) == 0
     assert BFLOAT16.gamma(8192) > FLOAT32.gamma(8192) + 2.0**-8
     one, ten = Bound.of(FLOAT32, 8192, 80_000), Bound.of(FLOAT32, 8192, 80_000, chunks=10)
-    assert one.gamma < ten.gamma < one.gamma + 1e-14  # several chunks are added up in float64
-    one, ten = Bound.of(BFLOAT16, 8192, 80_000), Bound.of(BFLOAT16, 8192, 80_000, chunks=10)
-    assert one.gamma + 10 * 2.0**-24 < ten.gamma < one.gamma + 11 * 2.0**-24  # in float32
+    assert one.gamma + 10 * 2.0**-24 < ten.gamma < one.gamma + 11 * 2.0**-24  # several chunks are added up in float32
+    one, ten = Bound.of(FLOAT64, 8192, 80_000), Bound.of(FLOAT64, 8192, 80_000, chunks=10)
+    assert one.gamma + 10 * 2.0**-53 < ten.gamma < one.gamma + 11 * 2.0**-53  # in float64
