@@ -126,3 +126,12 @@ def test_samples_without_a_distance_are_named():
 
 def test_it_is_public():
     assert dnuc.count_within is count_within
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_several_balls_among_values_too_large_for_a_tier(precision):
+    x = 1e25 * synthetic.normal(60, 5)
+    neighbors = nearest_neighbors(x, 20)
+    ranks = [0, 6, 19]
+    found = count_within(x, neighbors.distance[:, ranks], before=neighbors.index[:, ranks], precision=precision)
+    np.testing.assert_array_equal(found, np.tile(ranks, (60, 1)))
