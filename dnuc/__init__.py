@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         pak_density,
         peak_tree,
     )
+    from dnuc.measures.cka import cka
     from dnuc.measures.classes import class_dimension
     from dnuc.measures.decimation import decimation
     from dnuc.measures.dimension import Dimension, two_nn
@@ -55,6 +56,7 @@ _HOME = {
     "Overlap": "dnuc.measures.overlap",
     "information_imbalance": "dnuc.measures.imbalance",
     "conditional_ranks": "dnuc.measures.imbalance",
+    "cka": "dnuc.measures.cka",
     "hubness": "dnuc.measures.hubs",
     "top_hubs": "dnuc.measures.hubs",
     "Hubs": "dnuc.measures.hubs",
@@ -91,6 +93,7 @@ __all__ = [
     "Tree",
     "__version__",
     "agreement",
+    "cka",
     "class_dimension",
     "conditional_ranks",
     "count_within",

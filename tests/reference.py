@@ -108,6 +108,40 @@ def information_imbalance(x, y, k):
     return 2 / n * sum(ranks) / len(ranks)
 
 
+def kernel_matrix(x, kernel, width):
+    """(N, N): inner products, or exp(-d^2 / (2 sigma^2)) with sigma = width times the median distance of all pairs.
+
+    In extended precision, for what is left of a kernel when it is centered may be small.
+    """
+    x = np.asarray(x).astype(np.longdouble)
+    if kernel == "linear":
+        return x @ x.T
+    d = np.sqrt(((x[:, None] - x) ** 2).sum(axis=2))
+    sigma = width * np.median(d[np.triu_indices(len(x), 1)])
+    return np.exp(-(d**2) / (2 * sigma**2))
+
+
+def hsic(k, m, debiased=False):
+    """tr(K H M H) / (N - 1)^2 (Kornblith et al. 2019, Eq. 3); or without bias (Szekely and Rizzo 2014, Eq. 2.4)."""
+    n = len(k)
+    if not debiased:
+        h = np.eye(n, dtype=np.longdouble) - np.longdouble(1) / n
+        return np.trace((h @ k @ h) @ (h @ m @ h)) / (n - 1) ** 2
+
+    def centered(a):
+        a = a * (1 - np.eye(n))
+        rows = a.sum(axis=1) / (n - 2)
+        return (a - rows[:, None] - rows + a.sum() / ((n - 1) * (n - 2))) * (1 - np.eye(n))
+
+    return (centered(k) * centered(m)).sum() / (n * (n - 3))
+
+
+def cka(x, y, kernel="linear", width=0.4, debiased=False):
+    """Centered kernel alignment with full matrices (Kornblith et al. 2019, Eq. 4)."""
+    k, m = kernel_matrix(x, kernel, width), kernel_matrix(y, kernel, width)
+    return float(hsic(k, m, debiased) / np.sqrt(hsic(k, k, debiased) * hsic(m, m, debiased)))
+
+
 def two_nn(r1, r2, fraction):
     """TwoNN by linear fit through the origin (Facco et al. 2017; Ansuini et al. 2019, Sec. 2)."""
     mu = sorted(b / a for a, b in zip(r1, r2, strict=True) if a > 0)

@@ -1,0 +1,187 @@
+"""Panels of large arrays: some rows and features at a time, without their mean, and products of them.
+
+Products are made in tiles of one constant size, and sums over tiles in one order. So a result does not depend on how
+much memory there is, on how many workers, or on where a run was interrupted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from dnuc.errors import DataError, DnucError
+from dnuc.store import DamagedError, StoredArray
+
+TILE = 1024  # rows of a tile of an N x N matrix; features of a tile of a D x D matrix
+CHUNK = 8192  # features (or rows) read and multiplied at once: what is stored together
+READ = 4096  # rows that are read at once to pick some of them
+
+
+def tiles(n: int, width: int = TILE, first: int = 0) -> list[slice]:
+    """Consecutive slices of at most `width` that make up first .. n.
+
+    >>> tiles(5, 2)
+    [slice(0, 2, None), slice(2, 4, None), slice(4, 5, None)]
+    """
+    return [slice(start, min(start + width, n)) for start in range(first, n, width)]
+
+
+def pairs_of_tiles(n: int) -> list[tuple[slice, slice]]:
+    """Pairs i <= j of the row tiles of a symmetric N x N matrix, in the order in which their sums are added up."""
+    return [(i, j) for i in tiles(n) for j in tiles(n, first=i.start)]
+
+
+class PickedRows:
+    """Some rows of an array as an array of their own, read a panel at a time; small to send if the array is."""
+
+    def __init__(self, source: Any, rows: np.ndarray) -> None:
+        """`rows`: increasing positions."""
+        self.source, self.rows = source, rows
+        self.shape, self.dtype = (len(rows), source.shape[1]), source.dtype
+
+    def __getitem__(self, key: tuple[slice, slice]) -> np.ndarray:
+        wanted, features = key
+        rows = self.rows[wanted]
+        parts = [np.empty((0, len(range(*features.indices(self.shape[1])))), self.dtype)]
+        for block in np.unique(rows // READ):
+            here = rows[rows // READ == block]
+            part = read_values(self.source, slice(int(here[0]), int(here[-1]) + 1), features)
+            parts.append(part[here - here[0]])
+        return np.concatenate(parts)
+
+
+def draw_rows(n: int, count: int, seed: int) -> np.ndarray:
+    """(count,) increasing positions of rows, drawn at random without repetition; all n if there are no more."""
+    if count >= n:
+        return np.arange(n)
+    return np.sort(np.random.default_rng(seed).choice(n, count, replace=False))
+
+
+def read_values(source: Any, rows: slice, features: slice) -> np.ndarray:
+    """A part of anything that is indexed like a 2-D array (NumPy, Zarr, Dask, a stored array)."""
+    part = source[rows, features]
+    return np.asarray(part.compute(scheduler="threads") if hasattr(part, "compute") else part)
+
+
+@dataclass(frozen=True)
+class Centered:
+    """An (N, D) array whose features have mean 0, read in float64 a panel at a time.
+
+    Attributes
+    ----------
+    mean : (D,)
+    scale : a power of two by which values are multiplied, so that their fourth powers are ordinary numbers. No measure
+        here sees the scale.
+    constant : whether all rows are equal, so that there is nothing to compare.
+    """
+
+    source: Any
+    mean: np.ndarray
+    scale: float = 1.0
+    constant: bool = False
+    label: str = "x"
+
+    @classmethod
+    def of(cls, source: Any, label: str = "x") -> Centered:
+        """An array and its mean, for which it is read once.
+
+        Raises
+        ------
+        DataError
+            NaN or infinite values: which samples have them; a DamagedError where they come from the store.
+        """
+        n, d = source.shape
+        mean, largest, constant = np.empty(d), 0.0, True
+        for features in tiles(d, CHUNK):
+            total = np.zeros(features.stop - features.start)
+            first = read_values(source, slice(0, 1), features)
+            for rows in tiles(n):
+                values = read_values(source, rows, features)
+                _check(source, label, values, rows, features)
+                constant = constant and bool((values == first).all())
+                largest = max(largest, float(np.abs(values.astype(np.float64)).max()))
+                with np.errstate(over="ignore", invalid="ignore"):
+                    total += values.sum(axis=0, dtype=np.float64)
+            mean[features] = total / n
+        if not np.isfinite(mean).all():
+            raise DataError(f"{label}: values so large that their sum overflows float64; rescale the layer")
+        return cls(source, mean, float(np.ldexp(1.0, -np.frexp(largest)[1])), constant, label)
+
+    @property
+    def n(self) -> int:
+        """Samples."""
+        return int(self.source.shape[0])
+
+    @property
+    def features(self) -> int:
+        """D."""
+        return int(self.source.shape[1])
+
+    def read(self, rows: slice, features: slice) -> np.ndarray:
+        """(rows, features) float64, without the mean, scaled."""
+        values = read_values(self.source, rows, features).astype(np.float64)
+        values -= self.mean[features]
+        values *= self.scale
+        return values
+
+    def picked(self, rows: np.ndarray) -> Centered:
+        """Some of the rows, without the mean of all of them."""
+        return replace(self, source=PickedRows(self.source, rows))
+
+
+def checked_pair(x: Any, y: Any, least: int = 2) -> tuple[Any, Any]:
+    """Two representations of the same samples as arrays.
+
+    Raises
+    ------
+    DnucError
+        If one is no (N, D) array of numbers, or they have other numbers of samples, or fewer than `least`.
+    """
+    x, y = (a if hasattr(a, "shape") else np.asarray(a) for a in (x, y))
+    for name, a in (("x", x), ("y", y)):
+        if len(a.shape) != 2 or a.shape[1] == 0:
+            raise DnucError(f"{name} has shape {tuple(a.shape)}; it must be (samples, features), at least one feature")
+        if np.dtype(a.dtype).kind not in "fiub":
+            raise DnucError(f"{name} has type {a.dtype}; it must be real numbers")
+    if x.shape[0] != y.shape[0]:
+        raise DnucError(
+            f"x has {x.shape[0]} samples and y {y.shape[0]}: both must hold the same samples in the same order"
+        )
+    if x.shape[0] < least:
+        raise DnucError(f"x and y have {x.shape[0]} samples; at least {least} are needed")
+    return x, y
+
+
+def centered_pair(x: Any, y: Any, least: int = 2) -> tuple[Centered, Centered]:
+    """Two representations of the same samples that are checked and differ between samples."""
+    found = tuple(Centered.of(a, name) for name, a in zip("xy", checked_pair(x, y, least), strict=True))
+    for a in found:
+        refuse_constant(a)
+    return found[0], found[1]
+
+
+def refuse_constant(x: Centered) -> None:
+    """Refuse an array in which nothing varies."""
+    if x.constant:
+        raise DnucError(
+            f"{x.label}: all {x.n} samples are equal, so there is nothing to compare: leave this layer out, or find "
+            "out why it is dead"
+        )
+
+
+def _check(source: Any, label: str, values: np.ndarray, rows: slice, features: slice) -> None:
+    if np.isfinite(values).all():
+        return
+    bad = np.flatnonzero(~np.isfinite(values).all(axis=1)) + rows.start
+    if isinstance(source, PickedRows):
+        bad, source = source.rows[bad], source.source
+    if isinstance(source, StoredArray):
+        place = (int(bad[0]), features.start)
+        raise DamagedError(source.run, source.group, source.name, place, "values are missing: a file is lost")
+    raise DataError(
+        f"{label}: NaN or infinite values in {len(bad)} samples (positions {', '.join(map(str, bad[:10]))}"
+        f"{', ...' if len(bad) > 10 else ''}; features {features.start} .. {features.stop - 1}): remove these samples, "
+        "or find out which layer overflows"
+    )
