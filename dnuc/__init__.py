@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from dnuc.measures.imbalance import conditional_ranks, information_imbalance
     from dnuc.measures.overlap import Overlap, data_overlap, label_overlap
     from dnuc.measures.parts import MeanDimension
+    from dnuc.measures.pca import pca_dimension, pca_spectrum
+    from dnuc.measures.surrogate import gaussian_surrogate
     from dnuc.neighbors.lists import Neighbors
     from dnuc.neighbors.search import nearest_neighbors
     from dnuc.neighbors.within import count_within, pair_distances
@@ -49,6 +51,9 @@ _HOME = {
     "gride": "dnuc.measures.gride",
     "decimation": "dnuc.measures.decimation",
     "class_dimension": "dnuc.measures.classes",
+    "pca_dimension": "dnuc.measures.pca",
+    "pca_spectrum": "dnuc.measures.pca",
+    "gaussian_surrogate": "dnuc.measures.surrogate",
     "Dimension": "dnuc.measures.dimension",
     "MeanDimension": "dnuc.measures.parts",
     "data_overlap": "dnuc.measures.overlap",
@@ -101,6 +106,7 @@ __all__ = [
     "decimation",
     "dendrogram",
     "density_peaks",
+    "gaussian_surrogate",
     "gride",
     "hubness",
     "information_imbalance",
@@ -113,6 +119,8 @@ __all__ = [
     "open_run",
     "pair_distances",
     "pak_density",
+    "pca_dimension",
+    "pca_spectrum",
     "peak_tree",
     "run",
     "top_hubs",

@@ -288,3 +288,12 @@ def gride(mu, n1, n2):
         )
         low, high = (d, high) if slope > 0 else (low, d)
     return low
+
+
+def variance_spectrum(x, standardize):
+    """Shares of the variance along the principal components, from the singular values of the whole matrix."""
+    z = x - x.mean(axis=0)
+    if standardize:
+        z = z / z.std(axis=0)
+    variance = np.linalg.svd(z, compute_uv=False) ** 2
+    return variance / variance.sum()
