@@ -5,7 +5,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-
+INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable
 
 .PHONY: demo test lint check-large bench bench-gpu conformance dadapy-env clean
 .DELETE_ON_ERROR:
@@ -13,24 +13,24 @@ BIN := .venv/bin
 demo: .venv/installed
 	$(BIN)/dnuc run jobs/digits.toml --on deploy/local.toml
 
-test: .venv/installed lint
+test: .venv/test-installed lint
 	$(BIN)/python -m pytest
 
-lint: .venv/installed
+lint: .venv/test-installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-check-large: .venv/installed
+check-large: .venv/test-installed
 	$(BIN)/python -m pytest -m large --timeout=7200
 
 bench: .venv/bench-installed
 	$(BIN)/python -m tests.benchmarks $(ARGS)
 
-bench-gpu: .venv/installed
+bench-gpu: .venv/test-installed
 	$(BIN)/python -m tests.benchmarks.gpu $(ARGS)
 
-conformance: .venv/installed .venv-dadapy/installed
+conformance: .venv/test-installed .venv-dadapy/installed
 	$(BIN)/python -m tests.conformance $(ARGS)
 
 dadapy-env: .venv-dadapy/installed
@@ -39,13 +39,17 @@ dadapy-env: .venv-dadapy/installed
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "dnuc needs Python 3.11 or newer: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test]"
+	$(INSTALL) .
+	touch $@
+
+.venv/test-installed: .venv/installed
+	$(INSTALL) ".[test]"
 	touch $@
 
 # FAISS shares the environment: it is measured with the very NumPy and torch that the tests use, and torch is large.
 # Nothing but the benchmark imports it.
-.venv/bench-installed: .venv/installed
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[bench]"
+.venv/bench-installed: .venv/test-installed
+	$(INSTALL) ".[bench]"
 	touch $@
 
 # DADApy needs NumPy 1: an environment of its own, which only processes of the benchmark and of conformance use.
