@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         pak_density,
         peak_tree,
     )
+    from dnuc.measures.cca import pwcca, svcca
     from dnuc.measures.cka import cka
     from dnuc.measures.classes import class_dimension
     from dnuc.measures.decimation import decimation
@@ -62,6 +63,8 @@ _HOME = {
     "information_imbalance": "dnuc.measures.imbalance",
     "conditional_ranks": "dnuc.measures.imbalance",
     "cka": "dnuc.measures.cka",
+    "svcca": "dnuc.measures.cca",
+    "pwcca": "dnuc.measures.cca",
     "hubness": "dnuc.measures.hubs",
     "top_hubs": "dnuc.measures.hubs",
     "Hubs": "dnuc.measures.hubs",
@@ -122,7 +125,9 @@ __all__ = [
     "pca_dimension",
     "pca_spectrum",
     "peak_tree",
+    "pwcca",
     "run",
+    "svcca",
     "top_hubs",
     "two_nn",
 ]

@@ -142,6 +142,32 @@ def cka(x, y, kernel="linear", width=0.4, debiased=False):
     return float(hsic(k, m, debiased) / np.sqrt(hsic(k, k, debiased) * hsic(m, m, debiased)))
 
 
+def canonical_correlations(x, y, variance):
+    """Correlations, and the canonical variates of x (N, m), of the principal directions with so much of the variance.
+
+    By singular value decompositions of the whole matrices (Raghu et al. 2017, Sec. 2).
+    """
+
+    def scores(a):
+        a = np.asarray(a, dtype=np.float64)
+        u, s, _ = np.linalg.svd(a - a.mean(axis=0), full_matrices=False)
+        s[s < 1e-9 * s[0]] = 0
+        count = next(p for p in range(1, len(s) + 1) if (s[:p] ** 2).sum() >= variance * (s**2).sum() * (1 - 1e-12))
+        return u[:, :count]
+
+    u, v = scores(x), scores(y)
+    p, rho, _ = np.linalg.svd(u.T @ v, full_matrices=False)
+    return rho, u @ p
+
+
+def pwcca(x, y, variance):
+    """Correlations weighted by the inner products of the variates with the features of x (Morcos et al. 2018)."""
+    rho, variates = canonical_correlations(x, y, variance)
+    centered = x - np.asarray(x, dtype=np.float64).mean(axis=0)
+    alpha = [sum(abs(h @ feature) for feature in centered.T) for h in variates.T]
+    return sum(a * r for a, r in zip(alpha, rho, strict=True)) / sum(alpha)
+
+
 def two_nn(r1, r2, fraction):
     """TwoNN by linear fit through the origin (Facco et al. 2017; Ansuini et al. 2019, Sec. 2)."""
     mu = sorted(b / a for a, b in zip(r1, r2, strict=True) if a > 0)
