@@ -193,14 +193,15 @@ def knn_log_density(r, dimension, k, n):
 def kstar(index, distance, d, threshold):
     """k* of each sample: the last rank before the likelihood-ratio test rejects (Rodriguez et al. 2018).
 
-    For samples with fewer than 3 duplicates. Volumes may not overflow: these are the formulas as they are printed.
+    For samples with fewer than 3 duplicates.
     """
     found = []
     for i in range(len(index)):
         k = 3
         while k < len(index[i]) - 1:
-            mine, theirs = distance[i][k - 1] ** d, distance[index[i][k]][k - 1] ** d  # unit balls cancel
-            lost = -2 * k * (math.log(mine) + math.log(theirs) - 2 * math.log(mine + theirs) + math.log(4))
+            mine, theirs = distance[i][k - 1], distance[index[i][k]][k - 1]
+            t = d * -abs(math.log(mine) - math.log(theirs))  # of the volumes of both balls; the test is symmetric
+            lost = -2 * k * (t - 2 * math.log1p(math.exp(t)) + math.log(4))
             if lost > threshold:
                 break
             k += 1
@@ -211,21 +212,32 @@ def kstar(index, distance, d, threshold):
 def pak(radius, d):
     """(b, a) at the maximum of the PAk likelihood over the shells of one sample, volumes in units of the last ball.
 
-    By halving the interval of a in which the slope of the likelihood changes its sign.
+    By halving the interval of a in which the slope of the likelihood changes its sign; NaN if it does not.
     """
-    ball = [0.0, *((r / radius[-1]) ** d for r in radius)]
-    shell = [outer - inner for inner, outer in pairwise(ball)]
-    k = len(shell)
+    k = len(radius)
+    log_shell = []
+    for inner, outer in pairwise([0.0, *radius]):
+        hollow = (inner / outer) ** d if outer > 0 else 1.0
+        log_shell.append(d * math.log(outer / radius[-1]) + math.log(1 - hollow) if hollow < 1 else -math.inf)
+
+    def weights(a):
+        """Shells times exp(a j), divided by the exponential of what comes second."""
+        exponent = [v + a * j for j, v in enumerate(log_shell, 1)]
+        top = max(exponent)
+        return [math.exp(e - top) for e in exponent], top
 
     def mean_rank(a):
-        weight = [v * math.exp(a * (j - k)) for j, v in enumerate(shell, 1)]
+        weight, _ = weights(a)
         return math.fsum(j * w for j, w in enumerate(weight, 1)) / math.fsum(weight)
 
-    low, high = -50.0, 50.0
-    for _ in range(200):
+    low, high = -1e3, 1e3
+    if not mean_rank(low) < (k + 1) / 2 < mean_rank(high):
+        return math.nan, math.nan
+    for _ in range(80):
         middle = (low + high) / 2
         low, high = (middle, high) if mean_rank(middle) < (k + 1) / 2 else (low, middle)
-    return math.log(k / math.fsum(v * math.exp(low * j) for j, v in enumerate(shell, 1))), low
+    weight, scale = weights(low)
+    return math.log(k) - math.log(math.fsum(weight)) - scale, low
 
 
 def density_peaks(index, log_density, error, k, z, convention):
@@ -314,6 +326,12 @@ def gride(mu, n1, n2):
         )
         low, high = (d, high) if slope > 0 else (low, d)
     return low
+
+
+def gride_error(mu, n1, n2, d):
+    """1 / sqrt(N times the observed Fisher information): from the second derivative of that likelihood."""
+    terms = [math.log(m) ** 2 * m**-d / (1 - m**-d) ** 2 if n2 > n1 + 1 else 0.0 for m in mu]
+    return 1 / math.sqrt(len(mu) / d**2 + (n2 - n1 - 1) * math.fsum(terms))
 
 
 def variance_spectrum(x, standardize):

@@ -38,7 +38,7 @@ def main(only: Only = None, quick: Quick = False, without: Plain = False, out: O
         raise typer.BadParameter(f"DADApy is not installed in {DADAPY.parents[1]}: make dadapy-env, or give --plain")
     cases = [case.tiny() if quick else case for case in chosen(only or [])]
     versions: dict[str, None] = {}
-    ask_them = plain.answers if without else lambda task: _noting(ask_dadapy(task), versions)
+    ask_them = plain.answers if without else lambda task, _: _noting(ask_dadapy(task), versions)
     outcomes = [_run(case, ask_them, typer.echo) for case in cases]
     typer.echo("\n" + "\n".join(tables(outcomes)))
     out = out or (None if only or quick or without else PAGE)

@@ -35,7 +35,7 @@ class Case:
 
     def tiny(self) -> Case:
         """The same in a size that takes no time, to see that everything works."""
-        return replace(self, n=min(self.n, 90), k=min(self.k, 8), stored=min(self.stored, 20))
+        return replace(self, n=min(self.n, 64), k=min(self.k, 8), stored=min(self.stored, 16))
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,7 @@ class Task:
     dimension: float
     k: int
     stored: int
+    separate_ties: bool  # for DADApy, before it looks for peaks
 
     def arrays(self) -> dict[str, Any]:
         """For `np.savez`."""
@@ -63,7 +64,7 @@ def task_of(case: Case) -> Task:
     y = np.tanh(x @ mix / np.linalg.norm(mix, axis=0) / x.std()) + 0.1 * rng.standard_normal((len(x), 5))
     few = x[:, :3]
     labels = (few > np.median(few, axis=0)) @ (1 << np.arange(few.shape[1]))
-    return Task(x, y, labels.astype(np.int64), np.array(Z), case.dimension, case.k, case.stored)
+    return Task(x, y, labels.astype(np.int64), np.array(Z), case.dimension, case.k, case.stored, not case.trouble)
 
 
 def some_twice(n: int) -> np.ndarray:
@@ -107,6 +108,29 @@ CASES = (
 )
 
 TROUBLE = (
+    Case(
+        "one-summit-twice",
+        "one Gaussian, 2 features",
+        lambda n: synthetic.normal(n, 2, seed=45),
+        300,
+        2,
+        k=8,
+        stored=40,
+        trouble="two samples that are each other's k-th neighbor have exactly the same kNN density; where no neighbor "
+        "is denser, both are taken for a peak",
+    ),
+    Case(
+        "no-peak",
+        "uniform square",
+        lambda n: synthetic.uniform(n, 2, seed=8),
+        400,
+        2,
+        k=10,
+        stored=60,
+        trouble="with an adaptive k, a sample without denser neighbors may lie in the neighborhood of a denser one. "
+        "The list of such samples is off by one, so that they join no peak, and neither does who follows them: their "
+        "labels are what the memory held before",
+    ),
     Case(
         "lattice",
         "square lattice, 20 x 20",

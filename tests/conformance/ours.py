@@ -16,8 +16,8 @@ from tests.conformance.theirs import landscape
 class Subject:
     """The samples, and what several groups of answers need; each is computed when it is first asked for."""
 
-    def __init__(self, task: Task) -> None:
-        self.task = task
+    def __init__(self, task: Task, given: Answers) -> None:
+        self.task, self.given = task, given
 
     @cached_property
     def neighbors(self) -> dnuc.Neighbors:
@@ -26,6 +26,21 @@ class Subject:
     @cached_property
     def knn(self) -> dnuc.Density:
         return dnuc.knn_density(self.neighbors, self.task.dimension, self.task.k)
+
+    @cached_property
+    def kstar(self) -> dnuc.Density:
+        return dnuc.kstar_density(self.neighbors, self.task.dimension)
+
+    @cached_property
+    def pak(self) -> dnuc.Density:
+        return dnuc.pak_density(self.neighbors, self.task.dimension)
+
+    @cached_property
+    def given_pak(self) -> dnuc.Density:
+        """The one that is given, if one is: what differs in its last digits may be ordered differently."""
+        if not self.given:
+            return self.pak
+        return dnuc.Density(*(self.given[f"pak.{part}"] for part in ("log_density", "error", "k")))
 
 
 def neighbors(s: Subject) -> dict[str, Any]:
@@ -45,8 +60,13 @@ def overlap(s: Subject) -> dict[str, Any]:
     }
 
 
-def knn(s: Subject) -> dict[str, Any]:
-    return {"log_density": s.knn.log_density, "error": s.knn.error}
+def gride(s: Subject) -> dict[str, Any]:
+    found = dnuc.gride(s.neighbors)
+    return {part: [getattr(dimension, part) for dimension in found] for part in ("value", "error", "scale")}
+
+
+def density(found: dnuc.Density) -> dict[str, Any]:
+    return {"log_density": found.log_density, "error": found.error, "k": found.k}
 
 
 def peaks(s: Subject, density: dnuc.Density) -> dict[str, Any]:
@@ -67,12 +87,17 @@ def peaks(s: Subject, density: dnuc.Density) -> dict[str, Any]:
 GROUPS = {
     "neighbors": neighbors,
     "two_nn": two_nn,
+    "gride": gride,
     "overlap": overlap,
-    "knn": knn,
+    "knn": lambda s: density(s.knn),
     "knn_peaks": lambda s: peaks(s, s.knn),
+    "kstar": lambda s: density(s.kstar),
+    "kstar_peaks": lambda s: peaks(s, s.kstar),
+    "pak": lambda s: density(s.pak),
+    "pak_peaks": lambda s: peaks(s, s.given_pak),
 }
 
 
-def answers(task: Task) -> Answers:
-    """Everything that dnuc says."""
-    return collect(GROUPS, Subject(task))
+def answers(task: Task, given: Answers) -> Answers:
+    """Everything that dnuc says; the landscape of PAk is that of the given densities, or of its own."""
+    return collect(GROUPS, Subject(task, given))

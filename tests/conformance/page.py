@@ -10,9 +10,11 @@ import numpy as np
 from tests.benchmarks.machine import Machine
 from tests.benchmarks.page import markdown
 from tests.conformance.cases import PLAIN, Case, Z
-from tests.conformance.compare import Difference, Outcome
+from tests.conformance.compare import DECIDED, Difference, Outcome
 from tests.conformance.quantities import QUANTITIES, Answers, Quantity
+from tests.conformance.theirs import NO_PEAK
 
+LEFT_OUT = ("heights", "errors")  # of saddles: once the saddles are wrong, they say nothing more
 SHOWN_Z = (0.0, 1.65)  # for which peaks and saddles are counted
 
 INTRO = """\
@@ -26,7 +28,20 @@ SAME = """\
 ## Where both must agree
 
 A difference of numbers is |a - b| / max(1, |b|), the largest over all data sets; of what must be identical, rows that
-differ are counted. Up to {plain} samples, dnuc must also equal the plain loops of `tests/reference.py`.
+differ are counted: a row is a sample, a peak or a saddle, at one z. Up to {plain} samples, dnuc must also equal the
+plain loops of `tests/reference.py`.
+
+DADApy is asked as its users would ask it, with these exceptions, without which the numbers below would differ:
+
+- **Dimension in densities.** Both get the same one.
+- **Gride.** DADApy leaves out large ratios, and has N - 1 where the derivative of the likelihood has N, so that its
+  values are up to 1/N smaller. Here neither: both are at the maximum of the likelihood.
+- **Two samples on one summit.** Two samples that are each other's k-th neighbor have exactly the same kNN density, in
+  any data. If no neighbor is denser, DADApy takes both for a peak, dnuc the one with the smaller number. Here the other
+  one is lowered by 1e-12 for DADApy.
+- **PAk.** DADApy's iteration stops before the maximum, sometimes far from it. Numbers that differ by more than allowed
+  are left out if dnuc's are those of the plain loop ({decided} a data set are checked, the farthest off). The landscape
+  is that of DADApy's densities on both sides.
 """
 
 WRONG = """\
@@ -56,7 +71,9 @@ def tables(outcomes: Sequence[Outcome]) -> list[str]:
     """A table of quantities, one of the data sets, and one a data set on which DADApy goes wrong."""
     usual = [o for o in outcomes if not o.case.trouble]
     trouble = [o for o in outcomes if o.case.trouble]
-    parts = [SAME.format(plain=PLAIN), same_table(usual), data_table([o.case for o in usual])] if usual else []
+    parts = [SAME.format(plain=PLAIN, decided=DECIDED), same_table(usual), *left_out(usual)] if usual else []
+    if usual:
+        parts.append(data_table([o.case for o in usual]))
     if trouble:
         parts += [WRONG, *(wrong_table(o) for o in trouble)]
     return parts
@@ -66,11 +83,22 @@ def same_table(outcomes: Sequence[Outcome]) -> str:
     """A row a quantity: the largest difference over all data sets."""
     rows = []
     for quantity in QUANTITIES:
-        found = [d for o in outcomes for d in o.from_theirs if d.quantity == quantity]
+        found = [d for o in outcomes for d in o.from_theirs if d.quantity == quantity and not d.without_peak]
         if found:
             values = f"{sum(d.values for d in found):,}"
             rows.append([quantity.title, str(len(found)), values, _worst(found), _allowed(quantity)])
     return markdown(["quantity", "data sets", "values", "largest difference", "allowed"], rows)
+
+
+def left_out(outcomes: Sequence[Outcome]) -> list[str]:
+    """A sentence, if DADApy put samples into no peak."""
+    found = {o.case.name for o in outcomes for d in o.from_theirs if d.without_peak}
+    if not found:
+        return []
+    text = (
+        f"Left out: a landscape of {', '.join(sorted(found))}, in which DADApy puts samples into no peak (see below)."
+    )
+    return [textwrap.fill(text, 120) + "\n"]
 
 
 def data_table(cases: Sequence[Case]) -> str:
@@ -93,7 +121,7 @@ def wrong_table(outcome: Outcome) -> str:
             _dnuc(ours, outcome.ours),
         ]
         for q, ours, theirs in zip(QUANTITIES, outcome.from_plain, outcome.theirs_from_plain, strict=False)
-        if not theirs.allowed
+        if not theirs.allowed and q.name.partition(".")[2] not in LEFT_OUT
     ]
     if not rows:
         return f"{title}\nDADApy gives the right answers.\n"
@@ -102,13 +130,15 @@ def wrong_table(outcome: Outcome) -> str:
 
 
 def short(quantity: Quantity, answers: Answers) -> str:
-    """An answer in a few words; none for what is a row a sample."""
+    """An answer in a few words; no words for what is a row a sample."""
     if quantity.name not in answers:
         return "no answer"
     value, part = answers[quantity.name], quantity.name.partition(".")[2]
     if part in ("centers", "saddles"):
         counts = [np.count_nonzero(value[:, 0] == Z.index(z)) for z in SHOWN_Z]
         return ", ".join(f"{count:,} at z = {z:g}" for count, z in zip(counts, SHOWN_Z, strict=True))
+    if part == "labels" and (value == NO_PEAK).any():
+        return f"{np.count_nonzero(value == NO_PEAK):,} in no peak"
     if not quantity.allowed:
         return ""
     numbers = np.atleast_1d(value).astype(float)
@@ -132,10 +162,14 @@ def _worst(found: Sequence[Difference]) -> str:
     if failed:
         return failed[0]
     size = max(d.size for d in found)
+    off = sum(d.off for d in found)
+    if off:
+        by = max(d.off_by for d in found)
+        return f"{size:.1e}; in {off:,} DADApy is off, by up to {by:.2g}"
     if found[0].quantity.allowed:
         return f"{size:.1e}"
     return "identical" if size == 0 else f"{sum(d.size for d in found):,.0f} differ"
 
 
 def _allowed(quantity: Quantity) -> str:
-    return f"{quantity.allowed:.0e}" if quantity.allowed else "identical"
+    return f"{quantity.inexact or quantity.allowed:.0e}" if quantity.allowed else "identical"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from functools import cached_property
 from typing import Any
 
 import numpy as np
+from scipy.stats import chi2
 
 from tests import reference
 from tests.conformance.cases import Task
@@ -14,10 +16,10 @@ from tests.conformance.theirs import landscape
 
 
 class Subject:
-    """The samples and their neighbors."""
+    """The samples, their neighbors, and densities that are given."""
 
-    def __init__(self, task: Task) -> None:
-        self.task = task
+    def __init__(self, task: Task, given: Answers) -> None:
+        self.task, self.given = task, given
 
     @cached_property
     def neighbors(self) -> tuple[np.ndarray, np.ndarray]:
@@ -50,19 +52,53 @@ def overlap(s: Subject) -> dict[str, Any]:
     }
 
 
+def gride(s: Subject) -> dict[str, Any]:
+    found: dict[str, Any] = {"value": [], "error": [], "scale": []}
+    n = 1
+    while 2 * n <= s.task.stored:
+        pairs = [(a, b) for a, b in s.distance[:, [n - 1, 2 * n - 1]].tolist() if a > 0 and (b > a or n == 1)]
+        if all(a == b for a, b in pairs):
+            raise ValueError("all ratios are 1: the likelihood has no maximum")
+        d = reference.gride([b / a for a, b in pairs], n, 2 * n)
+        found["value"].append(d)
+        found["error"].append(reference.gride_error([b / a for a, b in pairs], n, 2 * n, d))
+        found["scale"].append(np.mean(pairs))
+        n *= 2
+    return found
+
+
 def knn(s: Subject) -> dict[str, Any]:
-    k = s.task.k
-    log_density = [reference.knn_log_density(r, s.task.dimension, k, len(s.index)) for r in s.distance[:, k - 1]]
-    return {"log_density": log_density, "error": np.full(len(s.index), k**-0.5)}
+    return in_ball(s, np.full(len(s.index), s.task.k))
 
 
-def knn_peaks(s: Subject) -> dict[str, Any]:
-    density = knn(s)
-    return peaks(s, density["log_density"], density["error"], np.full(len(s.index), s.task.k))
+def in_ball(s: Subject, k: np.ndarray) -> dict[str, Any]:
+    """The density in the ball of each sample's own k neighbors."""
+    n, d = len(s.index), s.task.dimension
+    log_density = [reference.knn_log_density(row[q - 1], d, q, n) for row, q in zip(s.distance, k, strict=True)]
+    return {"log_density": np.array(log_density), "error": k**-0.5, "k": k}
 
 
-def peaks(s: Subject, log_density: Any, error: Any, k: Any) -> dict[str, Any]:
+def kstar(s: Subject) -> dict[str, Any]:
+    return in_ball(s, reference.kstar(s.index, s.distance, s.task.dimension, chi2.isf(1e-6, 1)))
+
+
+def pak(s: Subject) -> dict[str, Any]:
+    ball = kstar(s)
+    k = ball["k"]
+    log_density = np.array([pak_of(*pair, s.task.dimension, len(k)) for pair in zip(s.distance, k, strict=True)])
+    log_density = np.where(np.isnan(log_density), ball["log_density"], log_density)
+    return {"log_density": log_density, "error": np.sqrt((4 * k + 2) / (k * (k - 1))), "k": k}
+
+
+def pak_of(distance: np.ndarray, k: int, d: float, n: int) -> float:
+    """PAk of one of n samples, from the distances of its neighbors."""
+    b, _ = reference.pak(distance[:k].tolist(), d)
+    return b - math.log(k) + reference.knn_log_density(distance[k - 1], d, k, n)
+
+
+def peaks(s: Subject, density: dict[str, Any]) -> dict[str, Any]:
     """The landscape at every z: peaks are told by their centers."""
+    log_density, error, k = density["log_density"], density["error"], density["k"]
     all_labels, all_core, all_centers, all_saddles = [], [], [], []
     for number, z in enumerate(s.task.z):
         labels, centers, core, saddles = reference.density_peaks(s.index, log_density, error, k, z, "dadapy")
@@ -75,9 +111,21 @@ def peaks(s: Subject, log_density: Any, error: Any, k: Any) -> dict[str, Any]:
     return landscape(all_labels, all_core, all_centers, all_saddles, heights, errors)
 
 
-GROUPS = {"neighbors": neighbors, "two_nn": two_nn, "overlap": overlap, "knn": knn, "knn_peaks": knn_peaks}
+GROUPS = {
+    "neighbors": neighbors,
+    "two_nn": two_nn,
+    "gride": gride,
+    "overlap": overlap,
+    "knn": knn,
+    "knn_peaks": lambda s: peaks(s, knn(s)),
+    "kstar": kstar,
+    "kstar_peaks": lambda s: peaks(s, kstar(s)),
+    "pak": pak,
+    "pak_peaks": lambda s: peaks(s, {part: s.given[f"pak.{part}"] for part in ("log_density", "error", "k")}),
+}
 
 
-def answers(task: Task) -> Answers:
-    """Everything that the plain loops say."""
-    return collect(GROUPS, Subject(task))
+def answers(task: Task, given: Answers | None = None) -> Answers:
+    """Everything that the plain loops say; the landscape of PAk is that of the given densities, or of their own."""
+    found = collect({group: GROUPS[group] for group in GROUPS if group != "pak_peaks"}, Subject(task, {}))
+    return found | collect({"pak_peaks": GROUPS["pak_peaks"]}, Subject(task, given or found))

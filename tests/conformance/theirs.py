@@ -11,10 +11,13 @@ import warnings
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 
 from tests.conformance.quantities import Answers, collect
+
+NO_PEAK = -1  # the peak of a sample that DADApy puts into none
 
 
 class Subject:
@@ -24,7 +27,7 @@ class Subject:
         from dadapy import Data
 
         self.x, self.y, self.labels, self.z = (task[name] for name in ("x", "y", "labels", "z"))
-        self.k, self.stored = int(task["k"]), int(task["stored"])
+        self.k, self.stored, self.separate_ties = int(task["k"]), int(task["stored"]), bool(task["separate_ties"])
         self.data = Data(coordinates=self.x, maxk=self.stored)
         self.data.compute_distances()
         self.dimension = float(task["dimension"])
@@ -48,21 +51,67 @@ def overlap(s: Subject) -> dict[str, Any]:
     }
 
 
+def gride(s: Subject) -> dict[str, Any]:
+    """At ranks 1, 2, 4, ..., with the two changes that make it the maximum of the likelihood; and as it is."""
+    from dadapy._utils import utils
+
+    def run() -> Any:
+        return s.data.return_id_scaling_gride(range_max=s.stored, eps=1e-12)
+
+    slope = utils._neg_dloglik_did
+    as_it_is = run()[0]
+    with (
+        patch.object(utils, "_neg_dloglik_did", lambda d, mus, n1, n2, n, eps: slope(d, mus, n1, n2, n + 1, eps)),
+        patch.object(utils, "_filter_mus", lambda dtype, mus, n1, n2: (mus, n1, n2)),
+    ):
+        value, error, scale = run()
+    return {"value": value, "error": error, "scale": scale, "as_it_is": as_it_is}
+
+
 def knn(s: Subject) -> dict[str, Any]:
     s.data.intrinsic_dim = s.dimension
-    log_density, error = s.data.compute_density_kNN(s.k)
-    return {"log_density": np.array(log_density), "error": np.array(error)}
+    return density(*s.data.compute_density_kNN(s.k), s.data.kstar)
+
+
+def kstar(s: Subject) -> dict[str, Any]:
+    s.data.compute_kstar()
+    return density(*s.data.compute_density_kstarNN(), s.data.kstar)
+
+
+def pak(s: Subject) -> dict[str, Any]:
+    return density(*s.data.compute_density_PAk(), s.data.kstar)
+
+
+def density(log_density: Any, error: Any, k: Any) -> dict[str, Any]:
+    return {"log_density": np.array(log_density), "error": np.array(error), "k": np.array(k)}
+
+
+def separated(log_density: np.ndarray, error: np.ndarray, index: np.ndarray, k: np.ndarray) -> np.ndarray:
+    """Where two neighbors share a summit, the one with the larger sample number lowered by 1e-12.
+
+    That happens in any data: two samples that are each other's k-th neighbor have exactly the same density.
+    """
+    g = log_density - error
+    near = np.arange(1, index.shape[1]) <= k[:, None]  # (N, K): what makes up the neighborhood
+    of_neighbor = np.where(near, g[index[:, 1:]], -np.inf)
+    second = (of_neighbor == g[:, None]) & (index[:, 1:] < index[:, :1])
+    return log_density - 1e-12 * (second.any(axis=1) & (of_neighbor <= g[:, None]).all(axis=1))
 
 
 def peaks(s: Subject) -> dict[str, Any]:
     """The landscape of the last density at every z: peaks are told by their centers."""
+    if s.separate_ties:
+        s.data.log_den = separated(s.data.log_den, s.data.log_den_err, s.data.dist_indices, s.data.kstar)
     labels, core, centers, saddles, heights, errors = [], [], [], [], [], []
     for number, z in enumerate(s.z):
         halo = s.data.compute_clustering_ADP(Z=z, halo=True).copy()
-        of = s.data.compute_clustering_ADP(Z=z, halo=False)
+        s.data.compute_clustering_ADP(Z=z, halo=False)
         center = np.array(s.data.cluster_centers)
-        labels.append(center[of])
-        core.append(halo != -1)
+        label = np.full(len(halo), NO_PEAK)  # which samples are in no list; their entry in the result is never written
+        for samples, c in zip(s.data.cluster_indices, center, strict=True):
+            label[samples] = c
+        labels.append(label)
+        core.append((halo != -1) & (label != NO_PEAK))
         centers += [(number, c) for c in np.sort(center)]
         sample = np.asarray(s.data.bord_indices)
         for a, b in np.argwhere(np.tril(sample != -1, -1)):
@@ -86,7 +135,18 @@ def landscape(labels: Any, core: Any, centers: Any, saddles: Any, heights: Any, 
     }
 
 
-GROUPS = {"neighbors": neighbors, "two_nn": two_nn, "overlap": overlap, "knn": knn, "knn_peaks": peaks}
+GROUPS = {
+    "neighbors": neighbors,
+    "two_nn": two_nn,
+    "gride": gride,
+    "overlap": overlap,
+    "knn": knn,
+    "knn_peaks": peaks,
+    "kstar": kstar,
+    "kstar_peaks": peaks,
+    "pak": pak,
+    "pak_peaks": peaks,
+}
 
 
 def answers(task: dict[str, Any]) -> Answers:
