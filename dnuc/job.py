@@ -66,6 +66,7 @@ class Train(Section):
     keep: tuple[int, ...] = ()  # epochs whose weights become models of their own; 0 = before training
     images: Annotated[int, Field(ge=2)] | Literal["samples"] | None = None  # how many, drawn by seed; "samples": those
     # of the job's samples that are training images; all training images of the job's classes when absent
+    test_every: Annotated[int, Field(ge=1)] = 1  # epochs from one look at the held-out images to the next
     shuffle_labels: bool = False  # train on the classes of other images: all that can be learned is by heart
 
     @model_validator(mode="after")

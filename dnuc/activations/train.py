@@ -65,7 +65,8 @@ def train(
     Returns
     -------
     `epochs`: a list with, for each epoch, `epoch` (from 1), `epochs`, `loss` (nats) and `train_accuracy` (means over
-    the epoch's images as they were trained on), `test_accuracy` (None without test images), `seconds`;
+    the epoch's images as they were trained on), `test_accuracy` (None without test images, and for epochs at which
+    they are not looked at: every `train.test_every` epochs they are, at kept ones and at the end), `seconds`;
     and `seconds` in all, `images`: how many were trained on, `untrained_accuracy`: on the test images before training
     if epoch 0 is kept, else None, `weights`: path of the final weights, `kept`: epoch -> path.
 
@@ -173,7 +174,8 @@ def _run(
     for number in range(len(history) + 1, settings.epochs + 1):
         started = time.perf_counter()
         entry = _epoch(learner, training, seed, number)
-        entry["test_accuracy"] = accuracy(learner.network, *test, learner.device)
+        looked_at = number % settings.test_every == 0 or number in (*settings.keep, settings.epochs)
+        entry["test_accuracy"] = accuracy(learner.network, *test, learner.device) if looked_at else None
         entry["seconds"] = time.perf_counter() - started
         history.append(entry)
         if number in settings.keep:

@@ -220,3 +220,11 @@ def test_the_accuracy_before_training_is_told_where_its_weights_are_kept(digits,
     assert kept["untrained_accuracy"] == accuracy(network, *digits[1])
     assert kept["images"] == 1400
     assert fit(model(**SMALL), digits, tmp_path / "not")["untrained_accuracy"] is None
+
+
+def test_held_out_images_are_looked_at_as_often_as_wanted(digits, tmp_path):
+    often = fit(model(**SMALL | {"epochs": 5}), digits, tmp_path / "often")["epochs"]
+    seldom = fit(model(**SMALL | {"epochs": 5}, test_every=2, keep=(3,)), digits, tmp_path / "seldom")["epochs"]
+    found = [entry["test_accuracy"] for entry in seldom]
+    assert found == [None, *(entry["test_accuracy"] for entry in often[1:])]
+    assert [e["loss"] for e in seldom] == [e["loss"] for e in often]
