@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from dnuc._version import __version__
 
 if TYPE_CHECKING:
+    from dnuc.data.wordnet import wordnet_taxonomy
     from dnuc.landscape import (
         Agreement,
         Density,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from dnuc.neighbors.search import nearest_neighbors
     from dnuc.neighbors.within import count_within, pair_distances
     from dnuc.notebook import Run, open_run, run
+    from dnuc.taxonomy import Taxonomy
 
 _HOME = {
     "nearest_neighbors": "dnuc.neighbors.search",
@@ -82,6 +84,8 @@ _HOME = {
     "Tree": "dnuc.landscape",
     "agreement": "dnuc.landscape",
     "Agreement": "dnuc.landscape",
+    "Taxonomy": "dnuc.taxonomy",
+    "wordnet_taxonomy": "dnuc.data.wordnet",
     "run": "dnuc.notebook",
     "open_run": "dnuc.notebook",
     "Run": "dnuc.notebook",
@@ -98,6 +102,7 @@ __all__ = [
     "Neighbors",
     "Overlap",
     "Run",
+    "Taxonomy",
     "Tree",
     "__version__",
     "agreement",
@@ -130,6 +135,7 @@ __all__ = [
     "svcca",
     "top_hubs",
     "two_nn",
+    "wordnet_taxonomy",
 ]
 
 

@@ -48,6 +48,11 @@ class Data(Section):
     ids: Path | None = None  # instead of drawing: one sample id a line, e.g. n01443537_10014
     class_names: Path | None = None  # two columns: class directory, readable name
     macro: Path | None = None  # two columns: class (directory or name), macro class
+    taxonomy: Literal["wordnet"] | Path | None = None  # "wordnet", its directory, or two columns: class, what it is
+    macro_roots: Annotated[
+        tuple[str, ...], AfterValidator(_no_repeats)
+    ] = ()  # instead of `macro`: these of the taxonomy
+    macro_depth: Annotated[int, Field(ge=1)] | None = None  # or all that are so many steps below its root
     labels: Path | None = None  # arrays only: (N,) integers or names, .npy or one a line in text
     max_unreadable: Annotated[int, Field(ge=0)] = 0  # images that may be skipped; more is an error
     samples: Annotated[int, Field(ge=2)] | None = None  # how many there must be; another number is refused
@@ -262,9 +267,9 @@ def _absolute(job: Job, base: Path) -> Job:
     def resolve(path: Path | None) -> Path | None:
         return None if path is None else (base / path.expanduser()).resolve()
 
-    data = job.data.model_copy(
-        update={key: resolve(getattr(job.data, key)) for key in ("path", "ids", "class_names", "macro", "labels")}
-    )
+    paths = ("path", "ids", "class_names", "macro", "labels", "taxonomy")
+    given = {key: getattr(job.data, key) for key in paths}
+    data = job.data.model_copy(update={k: resolve(v) for k, v in given.items() if isinstance(v, Path)})
     models = []
     for model in job.model:
         update: dict[str, Any] = {}

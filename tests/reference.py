@@ -341,3 +341,26 @@ def variance_spectrum(x, standardize):
         z = z / z.std(axis=0)
     variance = np.linalg.svd(z, compute_uv=False) ** 2
     return variance / variance.sum()
+
+
+def taxonomy_path(parent_of, node):
+    """From the root down to a node of a tree."""
+    path = [node]
+    while path[-1] in parent_of:
+        path.append(parent_of[path[-1]])
+    return path[::-1]
+
+
+def taxonomy_distance(parent_of, a, b, measure):
+    """Between two nodes of a tree, by the lowest node that lies above both."""
+    path_a, path_b = taxonomy_path(parent_of, a), taxonomy_path(parent_of, b)
+    common = sum(x == y for x, y in zip(path_a, path_b, strict=False))
+    if measure == "path":
+        return (len(path_a) - common) + (len(path_b) - common)
+    return 1 - 2 * common / (len(path_a) + len(path_b))
+
+
+def taxonomy_level(parent_of, classes, depth):
+    """Which node each class is under at a depth; a class that is less deep is its own."""
+    paths = [taxonomy_path(parent_of, node) for node in classes]
+    return [path[min(depth, len(path) - 1)] for path in paths]

@@ -13,12 +13,13 @@ PACKAGE = Path(dnuc.__file__).parent
 STAGES = ("data", "activations", "neighbors", "measures", "landscape", "report")
 
 # Who may import whom; a package may always import itself. "" is dnuc/__init__.py, which offers the public names.
-BASIS = {"errors", "_version", "units"}
+BASIS = {"errors", "_version", "units", "taxonomy"}
 HALF_WAY = {"job", "store", "cluster"} | BASIS
 MAY_IMPORT = {
     "_version": set(),
     "errors": set(),
     "units": set(),
+    "taxonomy": {"errors"},  # the type that samples, landscape and report share
     "job": BASIS,
     "store": {"job"} | BASIS,
     "cluster": {"job"} | BASIS,
@@ -27,7 +28,7 @@ MAY_IMPORT = {
     "plan": HALF_WAY | set(STAGES),
     "notebook": HALF_WAY | set(STAGES) | {"pipeline", "plan"},
     "cli": HALF_WAY | set(STAGES) | {"pipeline", "plan", "notebook"},
-    "": {"_version", "notebook"} | set(STAGES),
+    "": {"_version", "notebook", "taxonomy"} | set(STAGES),
 }
 # The Neighbors type, and the public searches for what needs neighbors of its own (subsets, ranks in another layer).
 EXCEPTION = (("dnuc.neighbors.lists", "dnuc.neighbors.search", "dnuc.neighbors.within"), {"measures", "landscape"})

@@ -20,7 +20,7 @@ _SOURCES: dict[str, type[Digits] | type[Fashion] | type[ImageFolder] | type[Arra
     "image_folder": ImageFolder,
     "arrays": Arrays,
 }
-_ANY = {"source", "ids", "class_names", "macro", "samples"}
+_ANY = {"source", "ids", "class_names", "macro", "taxonomy", "macro_roots", "macro_depth", "samples"}
 _USES = {
     "digits": _ANY | {"classes", "images_per_class", "perturb"},
     "fashion_mnist": _ANY | {"path", "split", "download", "classes", "images_per_class", "perturb"},

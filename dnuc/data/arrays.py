@@ -9,8 +9,9 @@ from typing import ClassVar
 
 import numpy as np
 
+from dnuc.data.labels import label_samples
 from dnuc.data.samples import Samples, TrainTest
-from dnuc.data.taxonomy import label_samples, readable_names
+from dnuc.data.taxonomy import class_names
 from dnuc.data.text import read_ids, read_lines
 from dnuc.errors import DataError
 from dnuc.job import Data
@@ -43,7 +44,7 @@ class Arrays:
                 f"data.ids = '{self.data.ids}' lists {len(ids)} ids and data.labels = '{self._labels_path}' "
                 f"{len(labels)} labels; both need one for each row of the arrays"
             )
-        return label_samples(ids, labels, readable_names(_sorted_keys(labels), self.data.class_names), self.data)
+        return label_samples(ids, labels, class_names(_sorted_keys(labels), self.data), self.data)
 
     def image(self, sample_id: str) -> np.ndarray:
         """Refused: there are no images."""

@@ -7,8 +7,10 @@ from typing import Protocol
 
 import numpy as np
 
+from dnuc.data.classes import find_class
+from dnuc.data.labels import label_samples
 from dnuc.data.samples import Samples
-from dnuc.data.taxonomy import find_class, label_samples, readable_names
+from dnuc.data.taxonomy import class_names
 from dnuc.data.text import read_ids
 from dnuc.errors import DataError, closest
 from dnuc.job import Data
@@ -41,7 +43,7 @@ def select(catalog: Catalog, data: Data, seed: int) -> Samples:
         If `data.ids` comes with a setting that draws, lists a sample that does not exist; or as `draw_classes`,
         `draw_ids` and `label_samples`.
     """
-    names = readable_names(catalog.keys, data.class_names)
+    names = class_names(catalog.keys, data)
     if data.ids is not None:
         found = _listed(catalog, data)
     else:

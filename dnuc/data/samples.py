@@ -9,6 +9,7 @@ from typing import ClassVar, Protocol
 import numpy as np
 
 from dnuc.errors import DataError
+from dnuc.taxonomy import Taxonomy
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +31,8 @@ class Samples:
     class_keys : tuple of str
         What the source calls each class (an image folder: its directory, e.g. n01440764), distinct; `label_names`
         when not given.
+    taxonomy : Taxonomy, optional
+        What the classes are kinds of, in the order of the class codes.
 
     Raises
     ------
@@ -43,6 +46,7 @@ class Samples:
     macro: np.ndarray  # (N,)
     macro_names: tuple[str, ...] = ()
     class_keys: tuple[str, ...] = ()
+    taxonomy: Taxonomy | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "id", np.asarray(self.id, dtype=np.dtypes.StringDType()))
@@ -64,6 +68,8 @@ class Samples:
             raise DataError(f"samples: id, label and macro must have one entry a sample, but have lengths {lengths}")
         if len(self.class_keys) != len(self.label_names):
             raise DataError(f"samples: {len(self.class_keys)} class keys for {len(self.label_names)} class names")
+        if self.taxonomy is not None and self.taxonomy.n_classes != len(self.label_names):
+            raise DataError(f"samples: a taxonomy of {self.taxonomy.n_classes} classes for {len(self.label_names)}")
 
     def take(self, rows: np.ndarray) -> Samples:
         """The samples at `rows` (positions, or one bool a sample), e.g. without those whose image is unreadable.

@@ -10,9 +10,10 @@ import numpy as np
 from dnuc.cluster import Cluster, Task
 from dnuc.data import Samples, Source, TrainTest, image_entropy, image_hash, open_source
 from dnuc.data.perturb import luminances
+from dnuc.data.taxonomy import taxonomy_files
 from dnuc.errors import DataError
 from dnuc.job import Data, Job
-from dnuc.store import RunStore, digest
+from dnuc.store import RunStore, digest, stored_taxonomy, taxonomy_arrays
 
 IMAGES_PER_TASK = 256
 TRAINING_DRAW = 1  # tells this use of the job's seed from others
@@ -21,7 +22,7 @@ GROUP = "samples"
 
 def samples_digest(job: Job) -> str:
     """What the manifest depends on: the settings, and the content of the small files that they name."""
-    files = [job.data.ids, job.data.class_names, job.data.macro, job.data.labels]
+    files = [job.data.ids, job.data.class_names, job.data.macro, job.data.labels, *taxonomy_files(job.data)]
     contents = [hashlib.sha256(f.read_bytes()).hexdigest() if f and f.is_file() else None for f in files]
     return digest("samples", job.data.model_dump(mode="json"), contents, job.seed)
 
@@ -41,13 +42,17 @@ def _dependencies(samples: Samples, hashes: np.ndarray, data: Data) -> dict[str,
 
     "arrays": which samples there are, for representations that something else computed. "network": also how many
     classes, for a network may have as many outputs. "training": also the class of each, and where other images for
-    training are from. "classes": classes and macro classes, for measures and landscapes.
+    training are from. "classes": classes and macro classes, for measures and landscapes. "taxonomy", if there is one:
+    what the classes are kinds of, for landscapes.
     """
     rows = digest("samples", samples.id.tolist(), hashes.tolist())
     labels = [samples.class_keys, samples.label.tolist()]
     names = [samples.label_names, samples.macro_names]
-    origin = data.model_dump(mode="json", exclude={"labels", "class_names", "macro"})
-    return {
+    naming = {"labels", "class_names", "macro", "taxonomy", "macro_roots", "macro_depth"}
+    origin = data.model_dump(mode="json", exclude=naming)
+    tree = samples.taxonomy
+    taxonomy = {"taxonomy": digest(tree.parent.tolist(), tree.key, tree.name, tree.leaf.tolist())} if tree else {}
+    return taxonomy | {
         "arrays": rows,
         "network": digest(rows, len(samples.label_names)),
         "training": digest(rows, labels, origin),
@@ -82,6 +87,7 @@ def run_samples(store: RunStore, job: Job, cluster: Cluster) -> int:
             "entropy": entropy[kept],
             "hash": hashes[kept],
             **_luminance(samples, job),
+            **taxonomy_arrays(samples.taxonomy),
         },
     )
     store.finish(
@@ -162,6 +168,7 @@ def stored_samples(store: RunStore) -> Samples:
         macro=store.read(GROUP, "macro"),
         macro_names=tuple(attributes["macro_names"]),
         class_keys=tuple(attributes["class_keys"]),
+        taxonomy=stored_taxonomy(store),
     )
 
 

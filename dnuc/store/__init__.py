@@ -7,6 +7,7 @@ from dnuc.store.results import Results
 from dnuc.store.run import RunStore, digest, stage_group
 from dnuc.store.subset import Subset
 from dnuc.store.survey import Survey, mark_finished, survey_run
+from dnuc.store.taxonomy import stored_taxonomy, taxonomy_arrays
 
 __all__ = [
     "DamagedError",
@@ -21,5 +22,7 @@ __all__ = [
     "mark_finished",
     "open_external",
     "stage_group",
+    "stored_taxonomy",
     "survey_run",
+    "taxonomy_arrays",
 ]

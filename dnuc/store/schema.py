@@ -52,6 +52,10 @@ SAMPLES = _group(
     Variable("entropy", ("sample",), "float64", "Shannon entropy of the pixel values, mean over channels", "bit"),
     Variable("hash", ("sample",), "str", "content hash of the decoded image; empty without images"),
     Variable("luminance", ("sample",), "float64", "added to all pixels of the image, if images are perturbed; white=1"),
+    Variable("taxon_parent", ("taxon",), "int64", "concept above each concept of the taxonomy; -1 for the root"),
+    Variable("taxon_key", ("taxon",), "str", "what identifies the concept: n00015388 in WordNet"),
+    Variable("taxon_name", ("taxon",), "str", "what the concept is called"),
+    Variable("class_taxon", ("class",), "int64", "concept that each class is"),
 )
 
 ACTIVATIONS = _group(

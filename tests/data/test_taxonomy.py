@@ -1,136 +1,201 @@
-"""Class names, macro classes and the text files they come from."""
+"""The taxonomy of a job: from WordNet or a file, with macro classes at any height, kept in the store."""
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from dnuc.data import open_source
 from dnuc.data.fashion import CLASSES
-from dnuc.data.taxonomy import label_samples, macro_classes, readable_names
-from dnuc.data.text import read_ids, read_lines, read_table
+from dnuc.data.labels import label_samples
+from dnuc.data.stage import manifest_digests, run_samples, samples_digest, stored_samples
+from dnuc.data.taxonomy import class_names, class_taxonomy, file_taxonomy, macro_of_taxonomy
 from dnuc.errors import DataError
-from dnuc.job import Data
+from dnuc.job import Data, read_job
+from dnuc.store import RunStore
+from dnuc.taxonomy import Taxonomy
+from tests.conftest import digits_job, folder_job, quiet_cluster
+from tests.data.wordnet_files import write_wordnet
 
 JOBS = Path(__file__).parents[2] / "jobs"
-KEYS = ["n01440764", "n02012849", "n03126707"]
+NAMES = {"n1": "tench", "n2": "crane", "n3": "crane", "n4": "cup"}
+TABLE = "class,above\ntench,fish\nn2,bird\nfish,animal\nbird,animal\nn3,machine\nn4,dishes\n"
 
 
-def write(folder, name, text, **how):
-    path = folder / name
-    path.write_text(text, **{"encoding": "utf-8"} | how)
-    return path
+def write(folder, text, name="tree.csv"):
+    (folder / name).write_text(text, encoding="utf-8")
+    return folder / name
 
 
-@pytest.mark.parametrize(
-    ("name", "text"),
-    [
-        ("synsets.txt", "n01440764 tench, Tinca tinca\n\nn02012849  crane\n# machines\nn03126707 crane\n"),
-        ("synsets.txt", "n01440764\ttench, Tinca tinca\nn02012849\tcrane\nn03126707\tcrane"),
-        ("synsets.tsv", "n01440764\ttench, Tinca tinca\r\nn02012849\tcrane\r\nn03126707\tcrane\r\n"),
-        ("synsets.CSV", 'n01440764, "tench, Tinca tinca"\nn02012849,crane\nn03126707 , crane\n'),
-        ("synsets.csv", '\ufeffn01440764,"tench, Tinca tinca"\nn02012849,crane\nn03126707,crane\n'),
-    ],
-)
-def test_two_columns_in_every_form(tmp_path, name, text):
-    table = read_table(write(tmp_path, name, text, newline=""), "data.class_names")
-    assert table == {"n01440764": "tench, Tinca tinca", "n02012849": "crane", "n03126707": "crane"}
+def macro(tmp_path, text=TABLE, names=NAMES, **settings):
+    data = Data(source="digits", taxonomy=write(tmp_path, text), **settings)
+    taxonomy = class_taxonomy(names, data)
+    return taxonomy, *macro_of_taxonomy(taxonomy, data)
 
 
-@pytest.mark.parametrize(
-    ("name", "text", "message"),
-    [
-        (
-            "a.csv",
-            "n1,tench\nn2,tench, Tinca\n",
-            r"data.macro = '.*a.csv', line 2: 'n2,tench, Tinca' is not two columns",
-        ),
-        ("a.csv", "n1 tench\n", "line 1: 'n1 tench' is not two columns"),
-        ("a.csv", "n1,\n", "is not two columns"),
-        ("a.tsv", "n1 tench\n", "in .tsv files a tab"),
-        ("a.txt", "n1,tench\n", "is not two columns. In .csv files a comma"),
-        ("a.txt", "n1, tench\n", "is not two columns"),
-        ("a.txt", "n1 tench\nn2 x\nn1 eel\n", "'n1' is on line 1 and on line 3; keep one"),
-        ("a.txt", "# nothing\n\n", "has no entries"),
-    ],
-)
-def test_malformed_tables(tmp_path, name, text, message):
-    with pytest.raises(DataError, match=message):
-        read_table(write(tmp_path, name, text), "data.macro")
+def test_a_file_of_two_columns(tmp_path):
+    tree = file_taxonomy(write(tmp_path, TABLE), NAMES)
+    assert [[tree.name[node] for node in tree.path(c)] for c in range(4)] == [
+        ["all", "animal", "fish", "tench"],
+        ["all", "animal", "bird", "crane"],
+        ["all", "machine", "crane"],
+        ["all", "dishes", "cup"],
+    ]
+    assert [tree.key[node] for node in tree.leaf] == list(NAMES)
 
 
-def test_unreadable_text(tmp_path):
-    with pytest.raises(DataError, match=r"data.ids = '.*none.txt': no such file"):
-        read_lines(tmp_path / "none.txt", "data.ids")
-    with pytest.raises(DataError, match=r"not readable as UTF-8 text"):
-        read_lines(write(tmp_path, "latin.txt", "fläche", encoding="latin-1"), "data.ids")
-
-
-def test_lines_break_at_line_ends_only(tmp_path):
-    assert read_lines(write(tmp_path, "x.txt", "a\u2028b\r\nc \n", newline=""), "data.labels") == ["a\u2028b", "c"]
-
-
-def test_ids(tmp_path):
-    assert read_ids(write(tmp_path, "ids.txt", "# drawn in 2020\nb_1\n\n a_2 \n")) == ["b_1", "a_2"]
-    with pytest.raises(DataError, match=r"'b_1' is on line 1 and on line 3"):
-        read_ids(write(tmp_path, "twice.txt", "b_1\na_2\nb_1\n"))
-    with pytest.raises(DataError, match=r"lists no ids"):
-        read_ids(write(tmp_path, "empty.txt", "# none\n"))
-
-
-def test_names_may_cover_more_or_fewer_classes(tmp_path):
-    path = write(tmp_path, "names.txt", "wnid name\nn01440764 tench\nn09999999 volcano\n")
-    assert readable_names(KEYS, path) == {"n01440764": "tench", "n02012849": "n02012849", "n03126707": "n03126707"}
-    assert readable_names(KEYS, None) == {key: key for key in KEYS}
-    other = write(tmp_path, "other.txt", "0 zero\n1 one\n2 two\n3 three\n")
-    message = r"names no class of the data: its first column has '0', '1', '2', ... \(4 in all\), the classes are 'n014"
-    with pytest.raises(DataError, match=message):
-        readable_names(KEYS, other)
-
-
-NAMES = {"n01440764": "tench", "n02012849": "crane", "n03126707": "crane"}
-
-
-def test_macro_classes_by_key_or_name(tmp_path):
-    path = write(tmp_path, "macro.csv", "class,macro\nn03126707,artifact\ntench,animal\nn1,plant\n")
-    assert macro_classes(NAMES, path) == {"n03126707": "artifact", "n01440764": "animal"}
-    assert macro_classes(NAMES, None) == {}
+def test_a_class_may_be_a_kind_of_another_one(tmp_path):
+    tree = file_taxonomy(
+        write(tmp_path, "poodle,dog\ndog,animal\ncat,animal\n"), {k: k for k in ("poodle", "dog", "cat")}
+    )
+    assert tree.distances().tolist() == [[0, 1, 3], [1, 0, 2], [3, 2, 0]]
+    assert [[tree.key[n] for n in tree.level(d)] for d in tree.levels] == [
+        ["dog", "dog", "cat"],
+        ["poodle", "dog", "cat"],
+    ]
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("crane,animal\n", "macro.csv': 'crane' is the name of 2 classes; write 'n02012849' or 'n03126707'"),
-        ("tench,animal\nn01440764,food\n", r"class 'n01440764' \('tench'\) is both 'animal' and 'food'"),
-        ("cat,animal\ndog,animal\n", "data.macro = .* names no class of the data: its first column has 'cat', 'dog'"),
+        (
+            "tench,fish\n",
+            r"data.taxonomy = '.*tree.csv': 3 of the 4 classes have no entry: 'crane', 'crane', 'cup'; give",
+        ),
+        (TABLE + "crane,bird\n", "'crane' is the name of 2 classes; write 'n2' or 'n3' instead"),
+        (TABLE + "n1,animal\n", "'n1' is below 'fish' and below 'animal'; keep one"),
+        (TABLE + "animal,fish\n", "leads back to its start: fish < animal < fish"),
+        (TABLE + "dishes\n", "line 8: 'dishes' is not two columns"),
+        (TABLE + "machine,all\n", "'all', which would join them"),
+        ("", "has no entries"),
     ],
 )
-def test_macro_files_that_cannot_be_meant(tmp_path, text, message):
+def test_files_that_are_no_tree(tmp_path, text, message):
     with pytest.raises(DataError, match=message):
-        macro_classes(NAMES, write(tmp_path, "macro.csv", text))
+        file_taxonomy(write(tmp_path, text), NAMES)
 
 
-def test_codes_of_classes_and_macro_classes(tmp_path):
-    path = write(tmp_path, "macro.csv", "unknown,plant\nn03126707,artifact\ntench,animal\n")
-    data = Data(source="digits", macro=path)
-    class_of = ["n03126707", "n01440764", "n02012849", "n01440764"]
-    samples = label_samples(list("abcd"), class_of, NAMES, data)
-    assert samples.class_keys == ("n01440764", "n02012849", "n03126707")
-    assert samples.label_names == ("tench", "crane", "crane")
-    assert samples.label.tolist() == [2, 0, 1, 0]
-    assert samples.macro_names == ("artifact", "animal")
-    assert samples.macro.tolist() == [0, 1, -1, 1]
+def test_macro_classes_at_any_height(tmp_path):
+    _, code, names = macro(tmp_path, macro_roots=("animal", "machine"))
+    assert (code.tolist(), names) == ([0, 0, 1, -1], ("animal", "machine"))
+    _, code, names = macro(tmp_path, macro_roots=("animal", "bird"))
+    assert (code.tolist(), names) == ([0, 1, -1, -1], ("animal", "bird"))
+    _, code, names = macro(tmp_path, macro_depth=1)
+    assert (code.tolist(), names) == ([0, 0, 1, 2], ("animal", "machine", "dishes"))
+    _, code, names = macro(tmp_path, macro_depth=2)
+    assert (code.tolist(), names) == ([0, 1, 2, 3], ("fish", "bird", "crane", "cup"))
+    _, code, names = macro(tmp_path, macro_depth=3)
+    assert (code.tolist(), names) == ([0, 1, 2, 3], ("tench", "crane (n2)", "crane (n3)", "cup"))
+    _, code, names = macro(tmp_path)
+    assert (code.tolist(), names) == ([-1] * 4, ())
 
 
-def test_only_what_has_samples_gets_a_code(tmp_path):
-    path = write(tmp_path, "macro.csv", "n03126707,artifact\ntench,animal\n")
-    samples = label_samples(["a"], ["n03126707"], NAMES, Data(source="digits", macro=path))
-    assert (samples.class_keys, samples.macro_names) == (("n03126707",), ("artifact",))
+def test_only_roots_with_classes_are_macro_classes(tmp_path):
+    _, code, names = macro(tmp_path, names={"n4": "cup", "n1": "tench"}, macro_roots=("machine", "animal", "fish"))
+    assert (code.tolist(), names) == ([-1, 0], ("fish",))
 
 
-def test_shipped_macro_files():
-    macro_of = macro_classes({name: name for name in CLASSES}, JOBS / "fashion_mnist_macro.csv")
-    assert set(macro_of) == set(CLASSES)
-    assert set(macro_of.values()) == {"tops", "trousers", "shoes", "bags"}
-    imagenet = read_table(JOBS / "imagenet_macro_example.csv", "data.macro")
-    assert len(imagenet) == 20
-    # In the order of WordNet ids, ImageNet's animals end with the puffer (n02655020).
-    assert all((macro == "animal") == (key <= "n02655020") for key, macro in imagenet.items())
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"macro_roots": ("animals",)}, "nothing in '.*tree.csv' is called 'animals'; closest: 'animal'"),
+        ({"macro_depth": 4}, r"no depth 4; the classes lie 0 \.\. 3 deep"),
+        ({"macro_roots": ("animal",), "macro_depth": 1}, "data.macro, data.macro_roots and data.macro_depth all say"),
+        ({"macro_roots": ("animal",), "macro": "x.csv"}, "all say which macro classes there are; keep one"),
+    ],
+)
+def test_macro_classes_that_cannot_be_meant(tmp_path, settings, message):
+    with pytest.raises(DataError, match=message):
+        macro(tmp_path, **settings)
+
+
+def test_macro_classes_above_nothing(tmp_path):
+    with pytest.raises(DataError, match="no class is a kind of any of them"):
+        macro(tmp_path, names={"n4": "cup"}, macro_roots=("animal",))
+    for settings in ({"macro_roots": ("animal",)}, {"macro_depth": 2}):
+        with pytest.raises(DataError, match=r'set data.taxonomy, to "wordnet" or a file'):
+            class_taxonomy(NAMES, Data(source="digits", **settings))
+
+
+def test_classes_in_wordnet_by_key_or_name(tmp_path):
+    offset = write_wordnet(tmp_path / "wordnet")
+    tench = f"n{offset['tench']:08d}"
+    data = Data(source="digits", taxonomy=tmp_path / "wordnet", macro_roots=("animal.n.01", "artifact"))
+    assert class_names([tench, "dog", "0"], data) == {tench: "tench", "dog": "dog", "0": "0"}
+    tree = class_taxonomy({tench: "any name", "dog": "dog", "0": "crane.n.02"}, data)
+    assert [tree.name[node] for node in tree.leaf] == ["tench", "dog", "crane"]
+    code, names = macro_of_taxonomy(tree, data)
+    assert (code.tolist(), names) == ([0, 0, 1], ("animal", "artifact"))
+    with pytest.raises(
+        DataError, match=r"class 'crane': .* 2 meanings; write which: crane.n.01 .*class_names may give"
+    ):
+        class_taxonomy({"crane": "crane"}, data)
+    with pytest.raises(DataError, match=r"class 'unicorn': .*'unicorn' has 0 meanings"):
+        class_taxonomy({"0": "unicorn"}, data)
+
+
+def test_names_of_a_file_come_before_those_of_wordnet(tmp_path):
+    offset = write_wordnet(tmp_path / "wordnet")
+    tench = f"n{offset['tench']:08d}"
+    names = write(tmp_path, f"{tench} Schleie\n", "names.txt")
+    assert class_names([tench], Data(source="digits", taxonomy=tmp_path / "wordnet", class_names=names)) == {
+        tench: "Schleie"
+    }
+
+
+def test_samples_of_a_job_with_wordnet_are_stored_with_it(tmp_path):
+    write_wordnet(tmp_path / "wordnet")
+    names = write(tmp_path, "cat goldfish\n", "names.txt")
+    settings = {"taxonomy": "wordnet", "class_names": str(names), "macro_roots": ["vertebrate"]}
+    job = folder_job(tmp_path, **settings)
+    assert job.data.taxonomy == "wordnet"
+    job = folder_job(tmp_path, **settings | {"taxonomy": "./wordnet"})
+    assert job.data.taxonomy == tmp_path / "wordnet"
+    store = RunStore.create(tmp_path / "run")
+    run_samples(store, job, quiet_cluster(tmp_path))
+    found = stored_samples(store)
+    expected = open_source(job.data, 0).list(0)
+    assert found.label_names == ("goldfish", "dog")
+    assert found.macro_names == ("vertebrate",)
+    for name in ("key", "name"):
+        assert getattr(found.taxonomy, name) == getattr(expected.taxonomy, name)
+    for name in ("parent", "leaf"):
+        np.testing.assert_array_equal(getattr(found.taxonomy, name), getattr(expected.taxonomy, name))
+    assert found.taxonomy.name[found.taxonomy.lowest_common(0, 1)] == "vertebrate"
+
+
+def test_another_taxonomy_is_another_digest_of_it_alone(tmp_path):
+    """What depends on the classes alone, such as measures, stays when only the tree above them changes."""
+    digests, wanted = [], []
+    for number, above in enumerate(("even", "even", "odd")):
+        table = write(tmp_path, f"0,{above}\n1,odd\n2,even\n", "tree.csv")
+        job = digits_job(tmp_path, data={"source": "digits", "classes": ["0", "1", "2"], "taxonomy": str(table)})
+        store = RunStore.create(tmp_path / f"run{number}")
+        run_samples(store, job, quiet_cluster(tmp_path))
+        digests.append(manifest_digests(store, job))
+        wanted.append(samples_digest(job))
+    assert digests[0] == digests[1]
+    assert digests[0].pop("taxonomy") != digests[2].pop("taxonomy")
+    assert digests[0] == digests[2]
+    assert wanted[0] == wanted[1] != wanted[2]  # the manifest is made anew where the file changed
+    plain = digits_job(tmp_path, data={"source": "digits", "classes": ["0", "1", "2"]})
+    store = RunStore.create(tmp_path / "plain")
+    run_samples(store, plain, quiet_cluster(tmp_path))
+    assert "taxonomy" not in manifest_digests(store, plain)
+    assert stored_samples(store).taxonomy is None
+
+
+def test_samples_need_a_taxonomy_of_their_classes():
+    tree = Taxonomy.of_parents({"a": "x", "b": "x"}, ["a", "b"])
+    samples = label_samples(["1"], ["a"], {"a": "a"}, Data(source="digits"))
+    with pytest.raises(DataError, match="a taxonomy of 2 classes for 1"):
+        type(samples)(samples.id, samples.label, samples.label_names, samples.macro, taxonomy=tree)
+
+
+def test_the_shipped_taxonomy_of_fashion_mnist():
+    data = read_job(JOBS / "fashion_mnist.toml").data
+    tree = class_taxonomy({name: name for name in CLASSES}, data)
+    code, names = macro_of_taxonomy(tree, data)
+    assert names == ("tops", "trousers", "shoes", "bags")
+    assert np.bincount(code).tolist() == [5, 1, 3, 1]
+    assert [len(np.unique(tree.level(depth))) for depth in tree.levels] == [3, 5, 8, 10]
