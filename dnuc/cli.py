@@ -66,6 +66,8 @@ def plan(
     console.print(f"layers       {len(found.layers)} of {len(found.block)} networks", highlight=False)
     console.print(f"on disk      {size(found.bytes)} of activations", highlight=False)
     console.print(f"products     {found.flop:.3g} FLOP for exact neighbors, k = {search.k}", highlight=False)
+    if found.dimension_flop:
+        console.print(f"dimension    at most {found.dimension_flop:.3g} FLOP of [dimension]", highlight=False)
     console.print(f"tasks        {found.tasks:,}, each within {size(found.memory)}", highlight=False)
     if seconds:
         console.print(

@@ -1,8 +1,8 @@
 """A job: *what* to compute, read from TOML. Frozen, checked, hashed; it never says where it runs.
 
 A job file has a name, a seed, one [data] table, one [[model]] table a network, and optional tables
-[activations], [neighbors], [measures], [landscape], [report]. Unknown keys are refused with the closest
-valid one, because a misspelled setting that is silently ignored costs a night of cluster time.
+[activations], [neighbors], [measures], [dimension], [landscape], [report]. Unknown keys are refused with the
+closest valid one, because a misspelled setting that is silently ignored costs a night of cluster time.
 """
 
 from __future__ import annotations
@@ -11,7 +11,16 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from dnuc.errors import JobError, closest
 
@@ -134,6 +143,22 @@ class Measures(Section):
     weights: Literal["class_size"] | None = None  # of mean overlaps: each class counts the same, not each sample
 
 
+class DimensionSettings(Section):
+    """[dimension]: the intrinsic dimension at growing scales, of each class, and by principal components."""
+
+    method: Literal["fit", "mle"] = "fit"  # TwoNN, wherever it is used; "fit" takes measures.fraction
+    error: Literal["fisher", "bootstrap"] = "fisher"  # of TwoNN on all samples
+    ranks: Annotated[tuple[Annotated[int, Field(ge=1)], ...], AfterValidator(_no_repeats)] = ()  # of Gride; when empty
+    # 1, 2, 4, ... up to half of neighbors.k
+    decimation: StrictBool | Annotated[tuple[Annotated[int, Field(ge=1)], ...], AfterValidator(_no_repeats)] = False
+    # into so many random blocks; true: 1, 2, 4, ... while blocks have 50 samples
+    per_class: bool = False  # TwoNN within each class
+    pca: bool = False  # variance spectrum and PC-ID
+    variance: Annotated[float, Field(gt=0, lt=1)] = 0.9  # PC-ID: components that hold more than this share of it
+    standardize: bool = True  # PCA of features divided by their standard deviation
+    pca_samples: Annotated[int, Field(ge=2)] = 4096  # drawn for PCA where both N and D are larger than this
+
+
 class LandscapeSettings(Section):
     """[landscape]: density, peaks, tree."""
 
@@ -163,6 +188,7 @@ class Job(Section):
     activations: Activations = Activations()
     neighbors: NeighborSearch = NeighborSearch()
     measures: Measures = Measures()
+    dimension: DimensionSettings = DimensionSettings()
     landscape: LandscapeSettings = LandscapeSettings()
     report: Report = Report()
 
@@ -182,6 +208,12 @@ class Job(Section):
             raise ValueError(
                 f"measures.overlap_k or landscape.k asks for {max(too_large)} neighbors, but neighbors.k = {k}: "
                 f"raise neighbors.k to {max(too_large)}"
+            )
+        if 2 * max(self.dimension.ranks, default=0) > k:
+            rank = max(self.dimension.ranks)
+            raise ValueError(
+                f"dimension.ranks asks for rank {rank}, which takes the distances of neighbors {rank} and {2 * rank}, "
+                f"but neighbors.k = {k}: raise neighbors.k to {2 * rank}"
             )
         if any(m < 1 for m in self.measures.overlap_k):
             raise ValueError("measures.overlap_k: every k must be at least 1")
@@ -256,6 +288,7 @@ _SECTIONS: dict[str, type[BaseModel]] = {
     "activations": Activations,
     "neighbors": NeighborSearch,
     "measures": Measures,
+    "dimension": DimensionSettings,
     "landscape": LandscapeSettings,
     "report": Report,
 }

@@ -19,6 +19,7 @@ from dnuc.data.stage import manifest_digests, run_samples, samples_digest, train
 from dnuc.errors import DnucError, StoreError
 from dnuc.job import Job, read_job
 from dnuc.landscape.stage import landscape_layer
+from dnuc.measures.dimension_stage import dimension_work, outdate_dimensions, run_dimensions
 from dnuc.measures.stage import measure_layer, overlap_row
 from dnuc.neighbors.graph import accelerator_memory
 from dnuc.neighbors.search import check_search
@@ -103,10 +104,13 @@ def run_stages(store: RunStore, job: Job, cluster: Cluster) -> None:
         LayerSearch(model, layer, digest(RESULTS, "neighbors", of, job.neighbors.k))
         for (model, layer), of in digests.items()
     ]
-    outdate(store, searches)
-    run_neighbors(store, searches, job.neighbors, cluster)
     classes = manifest["classes"]
+    dimensions = dimension_work(job, digests, {(s.model, s.layer): s.digest for s in searches}, classes)
+    outdate(store, searches)
+    outdate_dimensions(store, dimensions)
+    run_neighbors(store, searches, job.neighbors, cluster)
     done = run_measures(store, job, searches, classes, cluster) + run_landscapes(store, job, searches, classes, cluster)
+    done += run_dimensions(store, job, dimensions, cluster)
     run_report(store, job, digest(RESULTS, __version__, done, job.title, job.report.model_dump()), cluster)
     mark_finished(store, job)
     store.consolidate()
@@ -118,6 +122,7 @@ def outdate(store: RunStore, searches: list[LayerSearch]) -> None:
         if not store.is_complete(stage_group(search.model, search.layer, "neighbors"), search.digest):
             for group in (
                 stage_group(search.model, search.layer, "measures"),
+                stage_group(search.model, search.layer, "dimension"),
                 stage_group(search.model, search.layer, "landscape"),
                 f"models/{search.model}/overlaps",
             ):
@@ -135,6 +140,7 @@ def run_measures(store: RunStore, job: Job, searches: list[LayerSearch], classes
         "top_hubs": job.measures.top_hubs,
         "seed": job.seed,
     } | ({"weights": job.measures.weights} if job.measures.weights else {})
+    settings |= _unusual(method=(job.dimension.method, "fit"), error=(job.dimension.error, "fisher"))
     of = {(s.model, s.layer): s.digest for s in searches}
     digests, tasks, pairs = [], [], []
     for model in dict.fromkeys(s.model for s in searches):
@@ -192,7 +198,8 @@ def run_landscapes(store: RunStore, job: Job, searches: list[LayerSearch], class
     for search in searches:
         model, layer = search.model, search.layer
         group = stage_group(model, layer, "landscape")
-        key = digest(RESULTS, "landscape", search.digest, job.measures.fraction, settings, classes)
+        method = _unusual(method=(job.dimension.method, "fit"))
+        key = digest(RESULTS, "landscape", search.digest, job.measures.fraction, settings | method, classes)
         digests.append(key)
         if not store.is_complete(group, key):
             store.begin(group, key)
@@ -200,6 +207,11 @@ def run_landscapes(store: RunStore, job: Job, searches: list[LayerSearch], class
             tasks.append(Task(landscape_layer, arguments, name=f"landscape-{model}-{layer}"))
     _run_all(cluster, "landscape", tasks)
     return digests
+
+
+def _unusual(**settings: tuple[Any, Any]) -> dict[str, Any]:
+    """Settings (value, default) that are not at their default: newer ones leave older results what they are."""
+    return {name: value for name, (value, default) in settings.items() if value != default}
 
 
 def _run_all(cluster: Cluster, name: str, tasks: list[Task]) -> None:

@@ -12,6 +12,7 @@ from dnuc.cluster import Capacity, Deployment, read_deployment
 from dnuc.data import Samples, Source, open_source
 from dnuc.errors import DataError
 from dnuc.job import Data, Job, NeighborSearch
+from dnuc.measures.dimension_plan import check_dimension, check_spectrum, dimension_flop
 from dnuc.neighbors.blocks import Blocks
 from dnuc.neighbors.calibration import Calibration
 from dnuc.neighbors.search import check_search
@@ -33,6 +34,7 @@ class LayerPlan:
     flop: float  # of the products, half of N x N
     blocks: Blocks  # rows that a tile takes
     tile_memory: int  # bytes of the largest task
+    dimension_flop: float = 0.0  # beyond the neighbors, at most: decimation, classes, principal components
 
     @property
     def tiles(self) -> int:
@@ -62,6 +64,11 @@ class Plan:
         return sum(layer.flop for layer in self.layers)
 
     @property
+    def dimension_flop(self) -> float:
+        """Multiplications and additions of decimation, classes and principal components, at most."""
+        return sum(layer.dimension_flop for layer in self.layers)
+
+    @property
     def tasks(self) -> int:
         """Tasks of extraction and search."""
         return sum(layer.tiles for layer in self.layers) + sum(-(-self.samples // b) for b in self.block.values())
@@ -84,6 +91,7 @@ def plan_within(job: Job, capacity: Capacity) -> Plan:
     """
     n, image_shape, n_classes, note = _samples(job)
     check_search((n, 1), job.neighbors.k, f"job {job.name!r}")
+    check_dimension(job.dimension, n)
     itemsize = np.dtype(job.activations.dtype).itemsize
     layers, block = [], {}
     for network in runs_in(job):
@@ -93,6 +101,7 @@ def plan_within(job: Job, capacity: Capacity) -> Plan:
         block[network.name] = rows_of_block(n, features, capacity.memory, job.activations)
         for entry in outlined:
             d = int(entry["features"])
+            check_spectrum(job.dimension, n, d, itemsize, capacity.memory, f"{network.name}/{entry['name']}")
             blocks = blocks_of(n, d, job.neighbors, capacity, min(n, block[network.name]), itemsize)
             layers.append(
                 LayerPlan(
@@ -104,6 +113,7 @@ def plan_within(job: Job, capacity: Capacity) -> Plan:
                     float(n) * n * d,
                     blocks,
                     task_bytes(blocks, d, itemsize, job.neighbors, capacity),
+                    dimension_flop(job.dimension, n, d, n_classes),
                 )
             )
     return Plan(n, note, tuple(layers), block, capacity.memory, capacity.tasks * capacity.cores)

@@ -102,9 +102,12 @@ def test_the_classes_come_apart_from_layer_to_layer(finished):
     assert layers["n_peaks"].iloc[-1] == CLASSES
 
 
+STAGES = ["activations", "neighbors", "measures", "overlaps", "landscape", "dimension", "report"]
+
+
 def test_every_stage_is_told(finished):
     path = finished[1]
-    assert stages_told(path) == ["activations", "neighbors", "measures", "overlaps", "landscape", "report"]
+    assert stages_told(path) == STAGES
     content = json.loads((path / "progress.json").read_text())
     assert (content["state"], content["job"]) == ("finished", "tiny")
     assert all(s["state"] == "done" and s["done"] == s["total"] for s in content["stages"])
@@ -125,7 +128,8 @@ def test_a_second_run_computes_nothing(done, again):
 def test_another_k_recomputes_from_the_neighbors_on(done, again):
     path, before = done
     again(neighbors={"k": 12, "block": 128})
-    assert changed(path, before) == of("neighbors") | of("measures") | of("landscape") | {"overlaps"}
+    found = of("measures") | of("dimension") | of("landscape") | {"overlaps"}
+    assert changed(path, before) == of("neighbors") | found
     assert Results(path).array("neighbors", "neighbor_index", "late").shape == (N, 12)
 
 
@@ -166,7 +170,7 @@ def test_another_layer_is_all_that_is_extracted(here, finished, again, tmp_path)
     before = written(path)
     again()
     # "early" and "middle" have another last layer now, "middle" another next one
-    expected = of("activations", "late") | of("neighbors", "late") | of("measures") | of("landscape", "late")
+    expected = {f"late/{stage}" for stage in ("activations", "neighbors", "dimension", "landscape")} | of("measures")
     assert changed(path, before) == expected | {"overlaps"}
     assert [layer["name"] for layer in RunStore.open(path).layers("net")] == ["early", "middle", "late"]
 
@@ -192,7 +196,7 @@ def test_files_that_changed_are_read_again(here, tmp_path):
     np.save(tmp_path / "late.npy", np.load(tmp_path / "late.npy") * 2)
     run_job(job, out=path, quiet=True)
     # all layers are compared with the last one
-    expected = of("activations", "late") | of("neighbors", "late") | of("measures") | of("landscape", "late")
+    expected = {f"late/{stage}" for stage in ("activations", "neighbors", "dimension", "landscape")} | of("measures")
     assert changed(path, before) == expected | {"overlaps"}
     np.save(tmp_path / "labels.npy", np.arange(100) % 2)
     run_job(job, out=path, quiet=True)
@@ -268,13 +272,13 @@ def test_a_task_that_outlives_its_run_changes_nothing(finished, again, here, tmp
     run_stages(RunStore.create(path), arrays_job(finished[0]), late)
     again(activations={"block": 64, "dtype": "float16"}, measures={"fraction": 0.5}, landscape={"z": 3.0})
     store = RunStore.open(path)
-    groups = [stage_group("net", x, s) for x in ("early", "middle", "late") for s in ("measures", "landscape")]
-    groups += [stage_group("net", x, "activations") for x in ("early", "middle", "late")]
+    by_tasks = ("activations", "measures", "landscape", "dimension")
+    groups = [stage_group("net", x, s) for x in ("early", "middle", "late") for s in by_tasks]
     for group in groups if unfinished else []:
         store.outdate(group)
     before, attributes = written(path), [store.attributes(group) for group in groups]
-    writing = [task for task in late.tasks if task.name.startswith(("extract", "measure", "landscape"))]
-    assert len(writing) == 4 + 3 + 3
+    writing = [task for task in late.tasks if task.name.startswith(("extract", "measure", "landscape", "dim"))]
+    assert len(writing) == 4 + 3 + 3 + 3
     for task in writing:
         task.function(*task.args)
     assert changed(path, before) == set()

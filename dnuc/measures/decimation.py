@@ -77,19 +77,30 @@ def decimation(
     """
     x = checked_array(x, 2)
     n = int(x.shape[0])
-    blocks = powers_of_two(max(1, n // SMALLEST)) if blocks is None else list(blocks)
+    counts = levels(n, blocks)
+    check_samples(neighbors, n)
+    order = np.random.default_rng(seed).permutation(n)
+    parts = [part for b in counts for part in _blocks(n, b)]
+    memory, estimate = memory_bytes(memory_limit), estimator(fraction, method)
+    found = iter(part_dimensions(x, order, parts, neighbors, estimate, memory, client))
+    return [mean_dimension([next(found) for _ in range(b)], f"decimation into {b} blocks") for b in counts]
+
+
+def levels(n: int, blocks: Sequence[int] | None = None) -> list[int]:
+    """Every number of blocks that n samples are cut into: those that are wanted, or 1, 2, 4, ...
+
+    >>> levels(1000)
+    [1, 2, 4, 8, 16]
+    """
+    if blocks is None:
+        return powers_of_two(max(1, n // SMALLEST))
     for b in blocks:
         if b < 1 or n // b < 3:
             raise DnucError(
                 f"blocks = {list(blocks)}: {b} blocks of {n} samples; there must be at least 1, each of at least 3 "
                 f"samples: 1 .. {n // 3}"
             )
-    check_samples(neighbors, n)
-    order = np.random.default_rng(seed).permutation(n)
-    parts = [part for b in blocks for part in _blocks(n, b)]
-    memory, estimate = memory_bytes(memory_limit), estimator(fraction, method)
-    found = iter(part_dimensions(x, order, parts, neighbors, estimate, memory, client))
-    return [mean_dimension([next(found) for _ in range(b)], f"decimation into {b} blocks") for b in blocks]
+    return list(blocks)
 
 
 def _blocks(n: int, count: int) -> list[Part]:

@@ -154,6 +154,11 @@ def largest_sample(features: int, memory: int, itemsize: int = 4) -> int:
     return low
 
 
+def sample_for(n: int, features: int, most: int) -> int | None:
+    """How many samples stand for all: `most` where there are more of both samples and features, else None (all)."""
+    return most if min(n, features) > most else None
+
+
 def _variances(x: Subset, standardize: bool) -> np.ndarray:
     """The variance along each component in any unit, from the largest to the smallest."""
     n, features = x.shape

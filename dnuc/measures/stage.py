@@ -19,8 +19,8 @@ from dnuc.store import RunStore, stage_group
 def measure_layer(store: RunStore, model: str, position: int, settings: Mapping[str, Any], digest: str) -> None:
     """Compute and store every measure of a model's `position`-th layer.
 
-    `settings`: overlap_k, fraction, top_hubs, seed, and weights of mean overlaps, which may be left out. Nothing is
-    stored where measures of this `digest` are not awaited.
+    `settings`: overlap_k, fraction, top_hubs, seed; those of them that may be left out are weights of mean overlaps,
+    method and error of TwoNN. Nothing is stored where measures of this `digest` are not awaited.
     """
     layers = [entry["name"] for entry in store.layers(model)]
     group = stage_group(model, layers[position], "measures")
@@ -36,7 +36,7 @@ def measure_layer(store: RunStore, model: str, position: int, settings: Mapping[
         "duplicates": neighbors.duplicates,
         "overlap_k": ks,
     }
-    values |= _dimension(neighbors, settings["fraction"])
+    values |= _dimension(neighbors, settings)
     entropy = store.read("samples", "entropy")
     if not np.isnan(entropy).any():
         found = neighborhood_entropy(neighbors, entropy, ks[0], seed=settings["seed"])
@@ -52,17 +52,19 @@ def measure_layer(store: RunStore, model: str, position: int, settings: Mapping[
         store.finish(group, **values)
 
 
-def _dimension(neighbors: Neighbors, fraction: float) -> dict[str, Any]:
+def _dimension(neighbors: Neighbors, settings: Mapping[str, Any]) -> dict[str, Any]:
     """TwoNN, or why there is none: a layer of duplicates must not stop a run over a hundred layers."""
+    fraction, method = settings["fraction"], settings.get("method", "fit")
     try:
-        found = two_nn(neighbors, fraction)
+        found = two_nn(neighbors, fraction, method, error=settings.get("error", "fisher"), seed=settings["seed"])
     except DnucError as error:
         return {"intrinsic_dimension": None, "intrinsic_dimension_error": None, "dimension_note": str(error)}
     return {
         "intrinsic_dimension": found.value,
         "intrinsic_dimension_error": found.error,
         "dimension_scale": found.scale,
-        "dimension_fraction": fraction,
+        "dimension_method": method,
+        "dimension_fraction": fraction if method == "fit" else None,
         "dimension_dropped": found.dropped,
     }
 

@@ -29,9 +29,19 @@ _COLUMNS = {
         "shuffled_entropy",
         "shuffled_entropy_error",
     ),
+    "dimension": ("dimension_gride", "dimension_gride_error"),
+    "classes": ("class_dimension", "class_dimension_std"),
+    "spectrum": ("pca_dimension",),
     "landscape": ("n_peaks", "core_share", "ari_class", "ami_class", "ari_macro", "ami_macro"),
 }
 _PLACE = ("module", "depth", "relative_depth", "features")
+_LAYER_STAGES = (
+    "activations", "neighbors", "measures", "dimension", "decimation", "classes", "spectrum", "landscape",
+)  # fmt: skip
+_PROFILE = {
+    "method": "str", "rank": "int64", "blocks": "int64", "samples": "float64",
+    "scale": "float64", "value": "float64", "error": "float64", "dropped": "int64",
+}  # fmt: skip
 _OVERLAPS = ("label_overlap", "macro_overlap", "input_overlap", "output_overlap", "next_overlap")
 
 
@@ -163,10 +173,44 @@ class Results:
         """Mean overlaps of all pairs of layers of a model, (overlap_k, layers, layers), symmetric, diagonal 1."""
         return self.store.read(f"models/{model}/overlaps", "layer_overlap")
 
+    def dimension_profile(self, layer: str, model: str | None = None) -> pd.DataFrame:
+        """The intrinsic dimension of a layer at every scale at which it was measured, a row a scale.
+
+        method: "gride" (rank: the distances of neighbors rank and 2 rank are compared) or "decimation" (blocks: the
+        samples are cut into so many random ones); samples among which neighbors were found; scale, in units of the
+        distances; value; error, the standard error (for several blocks, the standard deviation over them); dropped,
+        samples left out as duplicates or ties.
+        """
+        n, found = len(self.store.array("samples", "label")), []
+        for stage, prefix, column in (("dimension", "gride", "rank"), ("decimation", "decimation", "blocks")):
+            group = stage_group(*self.find(layer, model), stage)
+            if not self.store.is_complete(group) or not self.store.has(group, f"{prefix}_value"):
+                continue
+            columns = (column, "scale", "value", "error", "dropped")
+            found.append(pd.DataFrame({c: self.store.read(group, f"{prefix}_{c}") for c in columns}))
+            found[-1].insert(0, "method", prefix)
+        if not found:
+            return pd.DataFrame({c: pd.Series(dtype=t) for c, t in _PROFILE.items()})
+        table = pd.concat(found, ignore_index=True)
+        table = table.reindex(columns=list(_PROFILE)).fillna({"rank": 1, "blocks": 1})
+        table["samples"] = n / table["blocks"]
+        return table.astype(_PROFILE)
+
+    def class_dimensions(self, layer: str, model: str | None = None) -> pd.DataFrame:
+        """The intrinsic dimension of each class alone, a row a class: label, class_name, samples, value.
+
+        value is NaN for classes with fewer than 3 distinct samples.
+        """
+        value = self.array("classes", "class_value", layer, model)
+        labels = self.store.read("samples", "label")
+        count = np.bincount(labels[labels >= 0], minlength=len(value))
+        names = self.label_names[: len(value)]
+        return pd.DataFrame({"label": np.arange(len(value)), "class_name": names, "samples": count, "value": value})
+
     def dataset(self, layer: str, model: str | None = None) -> xr.Dataset:
         """Every finished stage of a layer as one lazy xarray Dataset with named dimensions."""
         found = self.find(layer, model)
-        groups = [stage_group(*found, s) for s in ("activations", "neighbors", "measures", "landscape")]
+        groups = [stage_group(*found, stage) for stage in _LAYER_STAGES]
         return self.store.dataset(*[g for g in groups if self.store.is_complete(g)])
 
 

@@ -8,6 +8,10 @@ without touching another::
     models/<model>/<layer>/activations         one row a sample
     models/<model>/<layer>/neighbors           the waist
     models/<model>/<layer>/measures            overlaps, hubs, entropy
+    models/<model>/<layer>/dimension           intrinsic dimension at growing ranks of the neighbors
+    models/<model>/<layer>/decimation          intrinsic dimension of random blocks of the samples
+    models/<model>/<layer>/classes             intrinsic dimension of each class
+    models/<model>/<layer>/spectrum            variance along the principal components
     models/<model>/<layer>/landscape           density, peaks, saddles
     models/<model>/overlaps                    all pairs of layers
 """
@@ -80,6 +84,31 @@ MEASURES = _group(
     Variable("neighborhood_entropy", ("sample",), "float64", "mean image entropy over the neighbors", "bit"),
 )
 
+DIMENSION = _group(
+    Variable("gride_rank", ("rank",), "int64", "n: the distances of neighbors n and 2n are compared"),
+    Variable("gride_value", ("rank",), "float64", "intrinsic dimension (Gride); NaN where there is none"),
+    Variable("gride_error", ("rank",), "float64", "its standard error, from the Fisher information"),
+    Variable("gride_scale", ("rank",), "float64", "mean of the distances of neighbors n and 2n"),
+    Variable("gride_dropped", ("rank",), "int64", "samples left out: duplicates and ties"),
+)
+
+DECIMATION = _group(
+    Variable("decimation_blocks", ("level",), "int64", "disjoint random blocks that the samples are cut into"),
+    Variable("decimation_value", ("level",), "float64", "mean intrinsic dimension (TwoNN) of the blocks"),
+    Variable("decimation_error", ("level",), "float64", "standard deviation over the blocks; of one block its error"),
+    Variable("decimation_scale", ("level",), "float64", "mean second distance in the blocks"),
+    Variable("decimation_dropped", ("level",), "int64", "samples left out, for they are duplicates in their block"),
+    Variable("block_value", ("block_of_level",), "float64", "dimension of each block, level by level; NaN if left out"),
+)
+
+CLASSES = _group(
+    Variable("class_value", ("class",), "float64", "intrinsic dimension (TwoNN) of the class alone; NaN if left out"),
+)
+
+SPECTRUM = _group(
+    Variable("variance_ratio", ("component",), "float64", "share of the variance along each principal component"),
+)
+
 LANDSCAPE = _group(
     Variable("log_density", ("sample",), "float64", "natural logarithm of the probability density"),
     Variable("log_density_error", ("sample",), "float64", "its standard error"),
@@ -103,6 +132,10 @@ STAGES: dict[str, dict[str, Variable]] = {
     "activations": ACTIVATIONS,
     "neighbors": NEIGHBORS,
     "measures": MEASURES,
+    "dimension": DIMENSION,
+    "decimation": DECIMATION,
+    "classes": CLASSES,
+    "spectrum": SPECTRUM,
     "landscape": LANDSCAPE,
     "overlaps": OVERLAPS,
 }

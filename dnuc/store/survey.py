@@ -80,6 +80,8 @@ def survey_run(store: RunStore) -> Survey:
         StoredStage("measures", layers_with("measures")),
         StoredStage("overlaps", Count(sum(pairs) if all(found) else 0, len(models), "networks")),
         StoredStage("landscape", layers_with("landscape")),
+        StoredStage("dimension", layers_with("dimension")),
+        *(StoredStage(stage, layers_with(stage)) for stage in _asked(job)),
         StoredStage("report", Count(int(finished == wanted and _has_report(store)), 1, "page")),
     ]
     return Survey(job, tuple(stages), changed=finished not in ("", wanted))
@@ -107,6 +109,14 @@ def _state(store: RunStore, group: str, ledger: str | None = None) -> _State:
         return _State(False, int(np.count_nonzero(done)), total)
     except (StoreError, OSError, ValueError):  # the run is just making it anew, or it is damaged
         return _State()
+
+
+def _asked(job: Job | None) -> list[str]:
+    """Stages of the dimension that a job may do without."""
+    if job is None:
+        return []
+    asked = {"decimation": job.dimension.decimation, "classes": job.dimension.per_class, "spectrum": job.dimension.pca}
+    return [stage for stage, wanted in asked.items() if wanted]
 
 
 def _has_report(store: RunStore) -> bool:
