@@ -16,6 +16,21 @@ def clustered(n, features, clusters=5, spread=0.05, seed=0):
     return rng.standard_normal((clusters, features))[np.arange(n) % clusters] + spread * normal(n, features, seed + 1)
 
 
+def hierarchical(n, features, branches=(10, 10, 10), shrink=0.25, seed=0):
+    """Clusters in clusters in clusters: every sample is a normal step from each of its ancestors, ever shorter steps.
+
+    At each level the branches are taken at random, some more often than others, so that peaks have all heights.
+    """
+    rng = np.random.default_rng(seed)
+    x, step, node = np.zeros((n, features)), 1.0, np.zeros(n, dtype=np.int64)
+    for count in branches:
+        weight = rng.dirichlet(np.full(count, 2.0))
+        node = node * count + rng.choice(count, n, p=weight)
+        x += step * rng.standard_normal((int(node.max()) + 1, features))[node]
+        step *= shrink
+    return x + step * rng.standard_normal((n, features))
+
+
 def lattice(n, features, values=3, seed=0):
     """Small integers: nearly all distances are tied."""
     return np.random.default_rng(seed).integers(0, values, (n, features)).astype(np.float32)

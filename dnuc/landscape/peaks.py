@@ -115,39 +115,36 @@ def density_peaks(
     centers, basin = find_basins(index, k, order)
     not_border = centers if convention == "dadapy" else centers[:0]
     pairs, saddle_samples = find_saddles(index, k, order, basin, not_border)
-    survivor, remaining = merge_peaks(
-        _points(density, order, centers), _points(density, order, saddle_samples), pairs, z, convention
-    )
+    points = _points(density, order)
+    survivor, remaining, ends = merge_peaks(points[centers], points[saddle_samples], pairs, z, convention)
     kept, peak_of_basin = np.unique(survivor, return_inverse=True)
     labels = peak_of_basin[basin]
-    saddles = _saddle_table(remaining, peak_of_basin, saddle_samples, density)
+    saddles = _saddle_table(peak_of_basin[ends], saddle_samples[remaining], density)
     peak_log_density = density.log_density[centers[kept]]
     return Landscape(labels, centers[kept], peak_log_density, _core(labels, saddles, density, len(kept)), saddles)
 
 
-def _points(density: Density, order: np.ndarray, sample: np.ndarray) -> Points:
+def _points(density: Density, order: np.ndarray) -> Points:
+    """Every sample."""
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order))
-    return Points(density.log_density[sample].tolist(), density.error[sample].tolist(), rank[sample].tolist())
+    return Points(np.asarray(density.log_density, np.float64), np.asarray(density.error, np.float64), rank)
 
 
-def _saddle_table(
-    remaining: dict[tuple[int, int], int], peak_of_basin: np.ndarray, samples: np.ndarray, density: Density
-) -> pd.DataFrame:
-    """One row a touching pair, peak_a < peak_b, sorted."""
-    pairs = np.array(list(remaining), dtype=np.int64).reshape(-1, 2)
-    peaks = np.sort(peak_of_basin[pairs], axis=1)
-    sample = samples[np.fromiter(remaining.values(), dtype=np.int64, count=len(remaining))]
-    table = pd.DataFrame(
+def _saddle_table(peaks: np.ndarray, sample: np.ndarray, density: Density) -> pd.DataFrame:
+    """One row a touching pair of `peaks` (R, 2), peak_a < peak_b, sorted; `sample` (R,) are their saddles."""
+    low, high = np.sort(peaks, axis=1).T
+    order = np.lexsort((high, low))
+    sample = sample[order]
+    return pd.DataFrame(
         {
-            "peak_a": peaks[:, 0],
-            "peak_b": peaks[:, 1],
+            "peak_a": low[order],
+            "peak_b": high[order],
             "log_density": density.log_density[sample],
             "error": density.error[sample],
             "sample": sample,
         }
     )
-    return table.sort_values(["peak_a", "peak_b"], ignore_index=True)
 
 
 def _core(labels: np.ndarray, saddles: pd.DataFrame, density: Density, n_peaks: int) -> np.ndarray:

@@ -173,33 +173,39 @@ def test_border_point_counts_where_the_other_side_lists_nobody_of_its_basin():
     np.testing.assert_array_equal(samples, [1])
 
 
+def points(log_density, error, rank):
+    return Points(np.array(log_density), np.array(error), np.array(rank))
+
+
 @pytest.mark.parametrize(("convention", "survivor"), [("dadapy", 1), ("paper", 0)])
 def test_conventions_choose_different_survivors(convention, survivor):
     """Peak 0 is higher but uncertain (rise 0.5, error 1.1), peak 1 lower but certain (rise 0.4, error 0.2)."""
-    peaks = Points([2.0, 1.9], [1.0, 0.1], [0, 1])
-    into, remaining = merge_peaks(peaks, Points([1.5], [0.1], [2]), np.array([[0, 1]]), 1.0, convention)
+    peaks = points([2.0, 1.9], [1.0, 0.1], [0, 1])
+    into, remaining, ends = merge_peaks(peaks, points([1.5], [0.1], [2]), np.array([[0, 1]]), 1.0, convention)
     np.testing.assert_array_equal(into, [survivor, survivor])
-    assert remaining == {}
+    assert remaining.shape == (0,)
+    assert ends.shape == (0, 2)
 
 
 def test_survivor_inherits_the_higher_saddle():
     """Peak 2 merges into 1; both touch peak 0, at 3.0 and 2.0."""
-    peaks = Points([9.0, 8.0, 5.0], [0.1] * 3, [0, 1, 2])
-    saddles = Points([2.0, 3.0, 4.9], [0.1] * 3, [7, 6, 3])
-    into, remaining = merge_peaks(peaks, saddles, np.array([[0, 1], [0, 2], [1, 2]]), 1.0, "dadapy")
+    peaks = points([9.0, 8.0, 5.0], [0.1] * 3, [0, 1, 2])
+    saddles = points([2.0, 3.0, 4.9], [0.1] * 3, [7, 6, 3])
+    into, remaining, ends = merge_peaks(peaks, saddles, np.array([[0, 1], [0, 2], [1, 2]]), 1.0, "dadapy")
     np.testing.assert_array_equal(into, [0, 1, 1])
-    assert {tuple(sorted(pair)): saddle for pair, saddle in remaining.items()} == {(0, 1): 1}
+    np.testing.assert_array_equal(remaining, [1])
+    np.testing.assert_array_equal(np.sort(ends), [[0, 1]])
 
 
 def test_inherited_saddle_is_judged_again():
     """The saddle of 0 and 2 passes for the certain peak 2; 2 merges into the uncertain peak 1, for which it fails."""
-    peaks = Points([20.0, 10.5, 10.0], [0.1, 1.0, 0.01], [0, 2, 1])
-    saddles = Points([9.5, 9.99], [0.01, 0.1], [4, 3])
-    into, _ = merge_peaks(peaks, saddles, np.array([[0, 2]]), 1.0, "dadapy")
+    peaks = points([20.0, 10.5, 10.0], [0.1, 1.0, 0.01], [0, 2, 1])
+    saddles = points([9.5, 9.99], [0.01, 0.1], [4, 3])
+    into, *_ = merge_peaks(peaks, points([9.5], [0.01], [4]), np.array([[0, 2]]), 1.0, "dadapy")
     np.testing.assert_array_equal(into, [0, 1, 2])
-    into, remaining = merge_peaks(peaks, saddles, np.array([[0, 2], [1, 2]]), 1.0, "dadapy")
+    into, remaining, _ = merge_peaks(peaks, saddles, np.array([[0, 2], [1, 2]]), 1.0, "dadapy")
     np.testing.assert_array_equal(into, [0, 0, 0])
-    assert remaining == {}
+    assert len(remaining) == 0
 
 
 @settings(deadline=None)
