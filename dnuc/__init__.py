@@ -12,12 +12,17 @@ from dnuc._version import __version__
 
 if TYPE_CHECKING:
     from dnuc.data.wordnet import wordnet_taxonomy
+    from dnuc.estimators import DensityPeaks, TwoNN
     from dnuc.landscape import (
         Agreement,
         Density,
         Landscape,
         Tree,
         agreement,
+        anchors,
+        branches,
+        composition,
+        cut_tree,
         dendrogram,
         density_peaks,
         knn_density,
@@ -25,6 +30,7 @@ if TYPE_CHECKING:
         kstar_density,
         pak_density,
         peak_tree,
+        to_newick,
     )
     from dnuc.measures.cca import pwcca, svcca
     from dnuc.measures.cka import cka
@@ -82,10 +88,17 @@ _HOME = {
     "dendrogram": "dnuc.landscape",
     "peak_tree": "dnuc.landscape",
     "Tree": "dnuc.landscape",
+    "cut_tree": "dnuc.landscape",
+    "branches": "dnuc.landscape",
+    "composition": "dnuc.landscape",
+    "to_newick": "dnuc.landscape",
+    "anchors": "dnuc.landscape",
     "agreement": "dnuc.landscape",
     "Agreement": "dnuc.landscape",
     "Taxonomy": "dnuc.taxonomy",
     "wordnet_taxonomy": "dnuc.data.wordnet",
+    "DensityPeaks": "dnuc.estimators",
+    "TwoNN": "dnuc.estimators",
     "run": "dnuc.notebook",
     "open_run": "dnuc.notebook",
     "Run": "dnuc.notebook",
@@ -94,6 +107,7 @@ _HOME = {
 __all__ = [
     "Agreement",
     "Density",
+    "DensityPeaks",
     "Dimension",
     "Hubs",
     "Landscape",
@@ -104,12 +118,17 @@ __all__ = [
     "Run",
     "Taxonomy",
     "Tree",
+    "TwoNN",
     "__version__",
     "agreement",
+    "anchors",
+    "branches",
     "cka",
     "class_dimension",
+    "composition",
     "conditional_ranks",
     "count_within",
+    "cut_tree",
     "data_overlap",
     "decimation",
     "dendrogram",
@@ -133,6 +152,7 @@ __all__ = [
     "pwcca",
     "run",
     "svcca",
+    "to_newick",
     "top_hubs",
     "two_nn",
     "wordnet_taxonomy",

@@ -162,10 +162,14 @@ class DimensionSettings(Section):
 class LandscapeSettings(Section):
     """[landscape]: density, peaks, tree."""
 
-    k: Annotated[int, Field(ge=2)] | None = None  # neighbors.k when absent
+    density: Literal["knn", "kstar", "pak"] = "knn"  # constant k; k* of each sample (k*NN); the same, corrected (PAk)
+    k: Annotated[int, Field(ge=2)] | None = None  # k of knn, the limit of k*; neighbors.k when absent
+    alpha: Annotated[float, Field(gt=0, lt=1)] = 1e-6  # significance of the test that ends k*
+    error_model: Literal["code", "paper"] = "code"  # of log densities: as in the papers' code, or in their text
     z: Annotated[float, Field(ge=0)] = 1.65  # confidence of a peak
     convention: Literal["dadapy", "paper"] = "dadapy"
     integer_dimension: bool = False  # the paper rounds the intrinsic dimension
+    tree_method: Literal["weighted", "single", "average", "complete"] = "weighted"  # weighted: WPGMA, the paper's
 
 
 class Report(Section):
@@ -214,6 +218,11 @@ class Job(Section):
             raise ValueError(
                 f"dimension.ranks asks for rank {rank}, which takes the distances of neighbors {rank} and {2 * rank}, "
                 f"but neighbors.k = {k}: raise neighbors.k to {2 * rank}"
+            )
+        if self.landscape.density != "knn" and self.landscape_k < 4:
+            raise ValueError(
+                f"landscape.density = {self.landscape.density!r} needs at least 4 neighbors, and landscape.k or "
+                f"neighbors.k is {self.landscape_k}: raise it, e.g. to 100"
             )
         if any(m < 1 for m in self.measures.overlap_k):
             raise ValueError("measures.overlap_k: every k must be at least 1")

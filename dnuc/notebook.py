@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from dnuc.cluster.deployment import Deployment
 from dnuc.data import open_source
 from dnuc.errors import DnucError
 from dnuc.job import Job
-from dnuc.landscape import Landscape
+from dnuc.landscape import Density, Landscape, Tree, anchors, peak_tree
 from dnuc.neighbors.lists import Neighbors, stored_neighbors
 from dnuc.pipeline import run_job
 from dnuc.report import draw
@@ -41,17 +42,36 @@ class Run(Results):
         return stored_neighbors(self.store, *self.find(layer, model))
 
     def landscape(self, layer: str, model: str | None = None) -> Landscape:
-        """The density peaks of a layer: the peak of every sample, centers, core, saddles."""
+        """The density peaks of a layer: the peak of every sample, centers, core, saddles, border."""
+        names = ("peak_a", "peak_b", "log_density", "error", "sample")
+        saddles = {name: self._of_landscape(f"saddle_{name}", layer, model) for name in names}
+        of_peaks = ("peak", "peak_center", "peak_log_density", "core")
+        labels, centers, heights, core = (self._of_landscape(name, layer, model) for name in of_peaks)
+        border = self._of_landscape("border", layer, model)
+        return Landscape(labels, centers, heights, core, pd.DataFrame(saddles), border)
+
+    def density(self, layer: str, model: str | None = None) -> Density:
+        """The density at the samples of a layer that its landscape was made from."""
+        names = ("log_density", "log_density_error", "density_k")
+        log_density, error, k = (self._of_landscape(name, layer, model) for name in names)
+        recorded = self.attributes("landscape", layer, model)
+        return Density(log_density, error, k, recorded.get("kstar_capped", 0), recorded.get("pak_replaced", 0))
+
+    def tree(self, layer: str, model: str | None = None) -> Tree:
+        """The tree of a layer's peaks, by the method that the job names."""
+        return peak_tree(self.landscape(layer, model), self.job.landscape.tree_method)
+
+    def anchors(self, layer: str, model: str | None = None) -> pd.DataFrame:
+        """Border samples and saddles of a layer, see `dnuc.anchors`, with the ids of the samples."""
+        table = anchors(self.landscape(layer, model), self.density(layer, model))
+        table.insert(1, "id", self.store.read("samples", "id")[table["sample"]])
+        return table
+
+    def _of_landscape(self, name: str, layer: str, model: str | None) -> np.ndarray:
         note = self.attributes("landscape", layer, model).get("note")
         if note is not None:
             raise DnucError(f"layer {layer!r} has no landscape: {note}")
-
-        def read(name: str) -> Any:
-            return self.array("landscape", name, layer, model)
-
-        names = ("peak_a", "peak_b", "log_density", "error", "sample")
-        saddles = pd.DataFrame({name: read(f"saddle_{name}") for name in names})
-        return Landscape(read("peak"), read("peak_center"), read("peak_log_density"), read("core"), saddles)
+        return self.array("landscape", name, layer, model)
 
     def figure(self, name: str) -> Any:
         """A figure of the report as a matplotlib Figure, e.g. "fig2a", "fig4c", "dimension"."""

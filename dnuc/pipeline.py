@@ -188,12 +188,7 @@ def _run_overlaps(store: RunStore, job: Job, model: str, count: int, key: str, c
 
 def run_landscapes(store: RunStore, job: Job, searches: list[LayerSearch], classes: str, cluster: Cluster) -> list[str]:
     """Density, peaks and tree of every layer; returns the digests of what is stored then."""
-    settings = {
-        "k": job.landscape_k,
-        "z": job.landscape.z,
-        "convention": job.landscape.convention,
-        "integer_dimension": job.landscape.integer_dimension,
-    }
+    settings = job.landscape.model_dump() | {"k": job.landscape_k}
     digests, tasks = [], []
     for search in searches:
         model, layer = search.model, search.layer

@@ -240,11 +240,8 @@ def pak(radius, d):
     return math.log(k) - math.log(math.fsum(weight)) - scale, low
 
 
-def density_peaks(index, log_density, error, k, z, convention):
-    """Advanced density peaks on tiny data, by going through everything again at every step (d'Errico et al. 2021).
-
-    Returns labels, centers, core, and {(peak, peak): saddle sample}; peaks densest first.
-    """
+def basins(index, log_density, error, k):
+    """Order from dense to sparse, the centers in it, and the center that each sample belongs to before any merging."""
     n = len(index)
     order = sorted(range(n), key=lambda i: (log_density[i] - error[i]) * -1)  # sorted() keeps ties by sample number
     rank = {sample: place for place, sample in enumerate(order)}
@@ -260,12 +257,32 @@ def density_peaks(index, log_density, error, k, z, convention):
             labeled = [j for j in index[i] if j in peak]
             hosts = [j for j in order if i in near[j]]
             peak[i] = peak[labeled[0]] if labeled else peak[hosts[0]]
+    return order, centers, peak
 
-    saddles = {}
-    for p in order if convention == "paper" else [i for i in order if i not in centers]:
-        others = [q for q in near[p] if peak[q] != peak[p]]
+
+def border_points(index, k, peak, candidates):
+    """{p: the peak that it faces} of the candidates that are border points of their peaks, in their order."""
+    faced = {}
+    for p in candidates:
+        others = [q for q in index[p][: k[p]] if peak[q] != peak[p]]
         if others and next((i for i in index[others[0]] if peak[i] == peak[p]), p) == p:
-            saddles.setdefault(frozenset([peak[p], peak[others[0]]]), p)
+            faced[p] = peak[others[0]]
+    return faced
+
+
+def density_peaks(index, log_density, error, k, z, convention):
+    """Advanced density peaks on tiny data, by going through everything again at every step (d'Errico et al. 2021).
+
+    Returns labels, centers, core, and {(peak, peak): saddle sample}; peaks densest first.
+    """
+    n = len(index)
+    order, centers, peak = basins(index, log_density, error, k)
+    rank = {sample: place for place, sample in enumerate(order)}
+    saddles = {}
+    for p, faced in border_points(
+        index, k, peak, [i for i in order if convention == "paper" or i not in centers]
+    ).items():
+        saddles.setdefault(frozenset([peak[p], faced]), p)
 
     def margin(c, saddle):
         return (log_density[c] - log_density[saddle]) / (error[c] + error[saddle])
@@ -295,6 +312,32 @@ def density_peaks(index, log_density, error, k, z, convention):
     labels = [number[peak[i]] for i in range(n)]
     core = [all(log_density[i] >= log_density[s] for pair, s in saddles.items() if peak[i] in pair) for i in range(n)]
     return labels, centers, core, {tuple(sorted(number[c] for c in pair)): s for pair, s in saddles.items()}
+
+
+def linkage(distance, method):
+    """[(members of one branch, of the other, height)] of the merges, from the (P, P) distances of all pairs.
+
+    Of two branches the distance is the smallest ("single"), largest ("complete") or mean ("average") distance across;
+    or, of a branch made of two, the mean of their distances, whatever their sizes ("weighted": WPGMA).
+    """
+    between = {
+        frozenset([frozenset([a]), frozenset([b])]): distance[a][b] for a in range(len(distance)) for b in range(a)
+    }
+    combine = {
+        "single": lambda x, y, d, e: min(d, e),
+        "complete": lambda x, y, d, e: max(d, e),
+        "average": lambda x, y, d, e: (len(x) * d + len(y) * e) / (len(x) + len(y)),
+        "weighted": lambda x, y, d, e: (d + e) / 2,
+    }[method]
+    merges = []
+    while between:
+        closest = min(between, key=between.get)
+        x, y = closest
+        merges.append((x, y, between.pop(closest)))
+        for z in {z for pair in between for z in pair} - {x, y}:
+            d, e = between.pop(frozenset([x, z])), between.pop(frozenset([y, z]))
+            between[frozenset([x | y, z])] = combine(x, y, d, e)
+    return merges
 
 
 def hubness(index):

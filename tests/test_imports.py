@@ -28,7 +28,8 @@ MAY_IMPORT = {
     "plan": HALF_WAY | set(STAGES),
     "notebook": HALF_WAY | set(STAGES) | {"pipeline", "plan"},
     "cli": HALF_WAY | set(STAGES) | {"pipeline", "plan", "notebook"},
-    "": {"_version", "notebook", "taxonomy"} | set(STAGES),
+    "estimators": {"neighbors", "measures", "landscape"} | BASIS,
+    "": {"_version", "notebook", "taxonomy", "estimators"} | set(STAGES),
 }
 # The Neighbors type, and the public searches for what needs neighbors of its own (subsets, ranks in another layer).
 EXCEPTION = (("dnuc.neighbors.lists", "dnuc.neighbors.search", "dnuc.neighbors.within"), {"measures", "landscape"})

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 import dnuc
 from dnuc.errors import DnucError, LayerError, StoreError
+from dnuc.pipeline import run_job
 from dnuc.store import RunStore
 from tests.conftest import CLASSES, N, arrays_job, assert_same_results, digits_job, write_page, written_job
 
@@ -58,11 +59,60 @@ def test_what_is_stored_is_what_the_public_functions_give(run, finished, layer):
 
     stored = run.landscape(layer)
     landscape = dnuc.density_peaks(found, dnuc.knn_density(found, dimension.value, 10), z=1.65)
-    for name in ("labels", "centers", "peak_log_density", "core"):
+    for name in ("labels", "centers", "peak_log_density", "core", "border"):
         np.testing.assert_array_equal(getattr(stored, name), getattr(landscape, name), err_msg=name)
     pd.testing.assert_frame_equal(stored.saddles, landscape.saddles, check_dtype=False)
     assert row["n_peaks"] == landscape.n_peaks
     assert row["ari_class"] == dnuc.agreement(landscape.labels, run.samples["label"].to_numpy()).ari
+
+
+@pytest.mark.parametrize("layer", ["early", "late"])
+def test_density_tree_and_anchors_of_a_layer(run, layer):
+    density, landscape = run.density(layer), run.landscape(layer)
+    again = dnuc.density_peaks(run.neighbors(layer), density)
+    np.testing.assert_array_equal(again.labels, landscape.labels)
+    np.testing.assert_array_equal(run.tree(layer).linkage, dnuc.dendrogram(landscape))
+    table, expected = run.anchors(layer), dnuc.anchors(landscape, density)
+    assert (table.pop("id") == run.samples["id"].to_numpy()[table["sample"]]).all()
+    pd.testing.assert_frame_equal(table, expected)
+    stored = run.attributes("landscape", layer)["tree"]
+    leaves = [f"{peak} {run.label_names[label]}" for peak, label in enumerate(majority(run, landscape))]
+    assert stored["newick"] == dnuc.to_newick(run.tree(layer), leaves)
+
+
+def majority(run, landscape):
+    """The most frequent class of each peak."""
+    labels = run.samples["label"].to_numpy()
+    return [np.bincount(labels[landscape.labels == peak]).argmax() for peak in range(landscape.n_peaks)]
+
+
+@pytest.mark.parametrize(
+    ("density", "estimate"), [("kstar", dnuc.kstar_density), ("pak", dnuc.pak_density), ("knn", None)]
+)
+@pytest.mark.parametrize("error_model", ["code", "paper"])
+def test_a_job_chooses_the_density_and_its_error(finished, tmp_path, here, density, estimate, error_model):
+    settings = {"density": density, "error_model": error_model, "k": 8, "alpha": 1e-3, "tree_method": "average"}
+    job = arrays_job(finished[0], layers=("late",), landscape=settings)
+    run = dnuc.Run(run_job(job, out=tmp_path / "run", quiet=True))
+    neighbors, dimension = run.neighbors("late"), run.layers["intrinsic_dimension"][0]
+    if density == "knn":
+        expected = dnuc.knn_density(neighbors, dimension, 8, error_model=error_model)
+    else:
+        expected = estimate(neighbors.nearest(8), dimension, 1e-3, error_model=error_model)
+    found = run.density("late")
+    for name in ("log_density", "error", "k"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+    assert (found.capped, found.replaced, found.note) == (expected.capped, expected.replaced, expected.note)
+    recorded = run.attributes("landscape", "late")
+    assert (recorded["density"], recorded["error_model"], recorded["k"]) == (density, error_model, 8)
+    assert recorded["tree"]["method"] == "average"
+    if density == "knn":
+        assert "kstar_capped" not in recorded
+    else:
+        assert recorded["density_note"] == expected.note
+        assert recorded["kstar_median"] == np.median(expected.k)
+    np.testing.assert_array_equal(run.landscape("late").labels, dnuc.density_peaks(neighbors, expected).labels)
+    np.testing.assert_array_equal(run.tree("late").linkage, dnuc.dendrogram(run.landscape("late"), "average"))
 
 
 def test_a_layer_as_a_dataset_with_named_dimensions(run, finished):

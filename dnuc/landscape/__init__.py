@@ -2,7 +2,10 @@
 
 from dnuc.landscape.adaptive import kstar, kstar_density, pak_density
 from dnuc.landscape.agreement import Agreement, agreement
+from dnuc.landscape.anchors import anchors
+from dnuc.landscape.branches import branches, composition, cut_tree
 from dnuc.landscape.density import Density, knn_density
+from dnuc.landscape.newick import to_newick
 from dnuc.landscape.peaks import Landscape, density_peaks
 from dnuc.landscape.tree import Tree, dendrogram, peak_tree
 
@@ -12,6 +15,10 @@ __all__ = [
     "Landscape",
     "Tree",
     "agreement",
+    "anchors",
+    "branches",
+    "composition",
+    "cut_tree",
     "dendrogram",
     "density_peaks",
     "knn_density",
@@ -19,4 +26,5 @@ __all__ = [
     "kstar_density",
     "pak_density",
     "peak_tree",
+    "to_newick",
 ]

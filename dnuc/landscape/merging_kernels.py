@@ -25,11 +25,11 @@ def merge(height, error, rank, saddle_height, saddle_error, ends, z, by_margin):
     first, following = _chains(ends, len(height))
     between = Dict.empty(types.int64, types.int64)  # pair of peaks -> the saddle between them
     # Holds every saddle that fails, and some that are gone or do not fail any more.
-    queue = [np.int64(0) for _ in range(0)]
+    queue = [0 for _ in range(0)]
     for s in range(len(ends)):
         between[_pair(ends[s, 0], ends[s, 1], len(height))] = s
         if _fails(s, ends, height, error, saddle_height, saddle_error, z):
-            queue.append(np.int64(s))  # in ascending order, hence a heap
+            queue.append(s)  # in ascending order, hence a heap
     while len(queue) > 0:
         s = heappop(queue)
         if not left[s] or not _fails(s, ends, height, error, saddle_height, saddle_error, z):
@@ -43,7 +43,7 @@ def merge(height, error, rank, saddle_height, saddle_error, ends, z, by_margin):
                 following[half], first[kept] = first[kept], half
                 # With another peak at its end a saddle that passed may fail now.
                 if _fails(s, ends, height, error, saddle_height, saddle_error, z):
-                    heappush(queue, np.int64(s))
+                    heappush(queue, s)
             half = after
     return into, left
 

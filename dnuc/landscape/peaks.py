@@ -38,6 +38,9 @@ class Landscape:
     saddles : pandas.DataFrame
         One row for each pair of peaks that touch, sorted: peak_a < peak_b (int64), log_density and error
         (float64) at the saddle, and its sample (int64). Pairs without a row have no saddle.
+    border : (N,) int64
+        The peak that a border sample faces across the border of its own peak; -1 for samples inside. All saddles are
+        border samples. See `anchors`.
     """
 
     labels: np.ndarray  # (N,)
@@ -45,6 +48,7 @@ class Landscape:
     peak_log_density: np.ndarray  # (n_peaks,)
     core: np.ndarray  # (N,)
     saddles: pd.DataFrame  # (touching pairs, 5)
+    border: np.ndarray  # (N,)
 
     def __repr__(self) -> str:
         share = f", core={np.mean(self.core):.0%}" if len(self.core) else ""
@@ -114,14 +118,15 @@ def density_peaks(
     order = density_order(density)
     centers, basin = find_basins(index, k, order)
     not_border = centers if convention == "dadapy" else centers[:0]
-    pairs, saddle_samples = find_saddles(index, k, order, basin, not_border)
+    pairs, saddle_samples, facing = find_saddles(index, k, order, basin, not_border)
     points = _points(density, order)
     survivor, remaining, ends = merge_peaks(points[centers], points[saddle_samples], pairs, z, convention)
     kept, peak_of_basin = np.unique(survivor, return_inverse=True)
     labels = peak_of_basin[basin]
     saddles = _saddle_table(peak_of_basin[ends], saddle_samples[remaining], density)
     peak_log_density = density.log_density[centers[kept]]
-    return Landscape(labels, centers[kept], peak_log_density, _core(labels, saddles, density, len(kept)), saddles)
+    core = _core(labels, saddles, density, len(kept))
+    return Landscape(labels, centers[kept], peak_log_density, core, saddles, _border(labels, facing, peak_of_basin))
 
 
 def _points(density: Density, order: np.ndarray) -> Points:
@@ -145,6 +150,13 @@ def _saddle_table(peaks: np.ndarray, sample: np.ndarray, density: Density) -> pd
             "sample": sample,
         }
     )
+
+
+def _border(labels: np.ndarray, facing: np.ndarray, peak_of_basin: np.ndarray) -> np.ndarray:
+    """(N,) the peak that a sample faces whose basin touches that of another peak; -1 elsewhere."""
+    border = np.where(facing >= 0, peak_of_basin[facing], -1)
+    border[border == labels] = -1  # the two basins became one peak
+    return border
 
 
 def _core(labels: np.ndarray, saddles: pd.DataFrame, density: Density, n_peaks: int) -> np.ndarray:

@@ -8,8 +8,8 @@ from numba import njit
 
 def find_saddles(
     index: np.ndarray, k: np.ndarray, order: np.ndarray, basin: np.ndarray, not_border: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """The saddle of every pair of basins that touch.
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The border points of every basin, and of each pair of basins that touch the densest of them: its saddle.
 
     A sample p of basin c is a border point towards basin c' if the nearest of its k neighbors that is not in c,
     q, lies in c', and p is the first sample of c in q's own list of stored neighbors (p counts when that list
@@ -35,30 +35,32 @@ def find_saddles(
         Basins that touch, the smaller number first, in ascending order.
     samples : (S,) int64
         The saddle points.
+    facing : (N,) int64
+        The basin that a border point faces; -1 for samples that are none.
     """
-    opposite = _opposite_basin(index, k, basin)
-    opposite[not_border] = -1
-    border = order[opposite[order] >= 0]  # densest first
-    low, high = np.minimum(basin[border], opposite[border]), np.maximum(basin[border], opposite[border])
+    facing = _facing(index, k, basin)
+    facing[not_border] = -1
+    border = order[facing[order] >= 0]  # densest first
+    low, high = np.minimum(basin[border], facing[border]), np.maximum(basin[border], facing[border])
     n_basins = int(basin.max()) + 1
     # np.unique gives the first, hence densest, border point of each pair.
     pair, densest = np.unique(low * n_basins + high, return_index=True)
-    return np.column_stack(np.divmod(pair, n_basins)), border[densest]
+    return np.column_stack(np.divmod(pair, n_basins)), border[densest], facing
 
 
 @njit(cache=True, nogil=True)
-def _opposite_basin(index, k, basin):
+def _facing(index, k, basin):
     """(N,): the basin that each border point faces; -1 for samples that are no border points."""
     n = len(basin)
-    opposite = np.full(n, -1, dtype=np.int64)
+    facing = np.full(n, -1, dtype=np.int64)
     for p in range(n):
         for column in range(k[p]):
             q = index[p, column]
             if basin[q] != basin[p]:
                 if _is_first_of_its_basin(index[q], basin, p):
-                    opposite[p] = basin[q]
+                    facing[p] = basin[q]
                 break
-    return opposite
+    return facing
 
 
 @njit(cache=True, nogil=True)

@@ -8,11 +8,14 @@ from typing import Any
 import numpy as np
 
 from dnuc.errors import DnucError, StoreError
+from dnuc.landscape.adaptive import kstar_density, pak_density
 from dnuc.landscape.agreement import agreement
+from dnuc.landscape.branches import composition
 from dnuc.landscape.density import Density, knn_density
+from dnuc.landscape.newick import to_newick
 from dnuc.landscape.peaks import Landscape, density_peaks
 from dnuc.landscape.tree import peak_tree
-from dnuc.neighbors.lists import stored_neighbors
+from dnuc.neighbors.lists import Neighbors, stored_neighbors
 from dnuc.store import RunStore, stage_group
 
 LARGEST_TREE = 2000  # peaks; beyond that a drawn tree shows nothing
@@ -21,7 +24,7 @@ LARGEST_TREE = 2000  # peaks; beyond that a drawn tree shows nothing
 def landscape_layer(store: RunStore, model: str, layer: str, settings: Mapping[str, Any], digest: str) -> None:
     """Density, peaks, saddles, tree and agreement with the classes of one layer, computed and stored.
 
-    `settings`: k, z, convention, integer_dimension. A layer whose density does not exist (no intrinsic dimension,
+    `settings`: those of [landscape] in the job. A layer whose density does not exist (no intrinsic dimension,
     or more duplicates than neighbors) is stored with a note that says why, and does not stop the run. Nothing is stored
     where a landscape of this `digest` is not awaited.
     """
@@ -29,7 +32,7 @@ def landscape_layer(store: RunStore, model: str, layer: str, settings: Mapping[s
     neighbors = stored_neighbors(store, model, layer)
     try:
         dimension = _dimension(store, model, layer, settings["integer_dimension"])
-        density = knn_density(neighbors, dimension, settings["k"])
+        density = _density(neighbors, dimension, settings)
     except StoreError:
         raise
     except DnucError as error:
@@ -41,10 +44,9 @@ def landscape_layer(store: RunStore, model: str, layer: str, settings: Mapping[s
         "n_peaks": found.n_peaks,
         "core_share": float(found.core.mean()),
         "dimension": dimension,
-        "k": settings["k"],
-        "z": settings["z"],
-        "convention": settings["convention"],
-        "tree": _tree(found),
+        **{name: settings[name] for name in ("density", "k", "error_model", "z", "convention")},
+        **_adaptive_values(density, settings),
+        "tree": _tree(store, found, settings["tree_method"]),
         **_agreements(store, found.labels),
     }
     if store.awaits(group, digest):
@@ -60,13 +62,36 @@ def _dimension(store: RunStore, model: str, layer: str, integer: bool) -> float:
     return float(max(1, round(value))) if integer else value
 
 
+def _density(neighbors: Neighbors, dimension: float, settings: Mapping[str, Any]) -> Density:
+    if settings["density"] == "knn":
+        return knn_density(neighbors, dimension, settings["k"], error_model=settings["error_model"])
+    estimate = {"kstar": kstar_density, "pak": pak_density}[settings["density"]]
+    near = neighbors.nearest(settings["k"])
+    return estimate(near, dimension, settings["alpha"], error_model=settings["error_model"])
+
+
+def _adaptive_values(density: Density, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What is recorded of a density with an adaptive k, nothing of another."""
+    if settings["density"] == "knn":
+        return {}
+    return {
+        "alpha": settings["alpha"],
+        "kstar_median": float(np.median(density.k)),
+        "kstar_capped": density.capped,
+        "pak_replaced": density.replaced,
+        "density_note": density.note,
+    }
+
+
 def _arrays(density: Density, found: Landscape) -> dict[str, np.ndarray]:
     saddles = found.saddles
     return {
         "log_density": density.log_density,
         "log_density_error": density.error,
+        "density_k": density.k,
         "peak": found.labels,
         "core": found.core,
+        "border": found.border,
         "peak_center": found.centers,
         "peak_log_density": found.peak_log_density,
         "saddle_peak_a": saddles["peak_a"].to_numpy(),
@@ -77,18 +102,26 @@ def _arrays(density: Density, found: Landscape) -> dict[str, np.ndarray]:
     }
 
 
-def _tree(found: Landscape) -> dict[str, Any] | None:
-    """The WPGMA tree as plain values: the merges, and which of them rest on the fill."""
+def _tree(store: RunStore, found: Landscape, method: str) -> dict[str, Any] | None:
+    """The tree as plain values: the merges, and which of them rest on the fill; and as Newick text."""
     if found.n_peaks > LARGEST_TREE:
         return None
-    tree = peak_tree(found, "weighted")
+    tree = peak_tree(found, method)
     return {
-        "method": "weighted",
+        "method": method,
         "linkage": tree.linkage.tolist(),
         "filled": np.flatnonzero(tree.assumed).tolist(),
         "fill": tree.fill,
         "summit": tree.summit,
+        "newick": to_newick(tree, _leaf_names(store, found)),
     }
+
+
+def _leaf_names(store: RunStore, found: Landscape) -> list[str]:
+    """The number of every peak, and the class that most of its samples have."""
+    names = store.attributes("samples")["label_names"]
+    counts = composition(found.labels, store.read("samples", "label"), names).to_numpy()
+    return [f"{peak} {names[label]}" for peak, label in enumerate(counts.argmax(axis=1))]
 
 
 def _agreements(store: RunStore, peaks: np.ndarray) -> dict[str, float]:

@@ -31,18 +31,36 @@ class Tree:
         The distance given to pairs that do not touch, larger than that of every pair that does.
     summit : float
         log rho_max: the largest log density among peaks and saddles. summit - height is a log density.
+    peak_log_density : (n_peaks,) float64
+        Log density of the leaves. One peak alone is a tree of one leaf.
     """
 
     linkage: np.ndarray  # (n_peaks - 1, 4)
     assumed: np.ndarray  # (n_peaks - 1,)
     fill: float
     summit: float
+    peak_log_density: np.ndarray  # (n_peaks,)
 
     def __repr__(self) -> str:
         return (
-            f"Tree(n_peaks={len(self.linkage) + 1}, assumed={np.count_nonzero(self.assumed)} of {len(self.linkage)} "
-            f"merges, fill={self.fill:.4g}, summit={self.summit:.4g})"
+            f"Tree(n_peaks={self.n_peaks}, assumed={np.count_nonzero(self.assumed)} of {len(self.linkage)} merges, "
+            f"fill={self.fill:.4g}, summit={self.summit:.4g})"
         )
+
+    @property
+    def n_peaks(self) -> int:
+        """Leaves, at least 1."""
+        return len(self.peak_log_density)
+
+    @property
+    def log_density(self) -> np.ndarray:
+        """(2 n_peaks - 1,) of every leaf and then of every merge, in the numbering of SciPy."""
+        return np.concatenate([self.peak_log_density, self.summit - self.linkage[:, 2]])
+
+    @property
+    def children(self) -> np.ndarray:
+        """(n_peaks - 1, 2) int64: what each merge joins; n_peaks + i is the branch that merge i makes."""
+        return self.linkage[:, :2].astype(np.int64)
 
 
 def dendrogram(landscape: Landscape, method: str = "weighted") -> np.ndarray:
@@ -121,10 +139,10 @@ def peak_tree(landscape: Landscape, method: str = "weighted", *, fill: float | N
             f"distance of touching peaks, {largest}"
         )
     if landscape.n_peaks == 1:
-        return Tree(np.empty((0, 4)), np.empty(0, dtype=bool), fill, summit)
+        return Tree(np.empty((0, 4)), np.empty(0, dtype=bool), fill, summit, landscape.peak_log_density)
     a, b = landscape.saddles["peak_a"].to_numpy(), landscape.saddles["peak_b"].to_numpy()
     linkage = hierarchy.linkage(_condensed(landscape.n_peaks, a, b, summit - saddle, fill), method=method)
-    return Tree(linkage, _assumed(linkage, a, b, method), fill, summit)
+    return Tree(linkage, _assumed(linkage, a, b, method), fill, summit, landscape.peak_log_density)
 
 
 def _condensed(n: int, a: np.ndarray, b: np.ndarray, distance: np.ndarray, fill: float) -> np.ndarray:

@@ -131,9 +131,8 @@ def _hubs(findings: Findings, model: str) -> str:
 def _peaks(findings: Findings, model: str) -> str:
     settings = findings.job.landscape
     return (
-        f"Peaks of the density of each layer, from the k = {findings.job.landscape_k} nearest neighbors, that are "
-        f"significant at z = {settings.z:g} ({settings.convention} convention). {DOIMO}, Sec. 2.2."
-        + _published(findings, findings.models, ["n_peaks"])
+        f"Peaks of the density of each layer ({findings.density_words}) that are significant at z = {settings.z:g} "
+        f"({settings.convention} convention). {DOIMO}, Sec. 2.2." + _published(findings, findings.models, ["n_peaks"])
     )
 
 

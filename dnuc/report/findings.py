@@ -91,6 +91,19 @@ class Findings:
         """The k at which overlaps are drawn."""
         return self.job.overlap_k[0]
 
+    @property
+    def density_words(self) -> str:
+        """How densities and their errors were estimated."""
+        settings, k = self.job.landscape, self.job.landscape_k
+        if settings.density == "knn":
+            method, error = f"kNN, k = {k}", "1/√k"
+        else:
+            name, error = {"kstar": ("k*NN", "1/√k*"), "pak": ("PAk", "√((4k*+2)/(k*(k*-1)))")}[settings.density]
+            method = f"{name}, k* of each sample up to {k - 1} (alpha = {settings.alpha:g})"
+        if settings.error_model == "paper":
+            error = "√((4k+2)/(k(k+1))), as in the paper's text"
+        return f"{method}, error {error}"
+
     def published(self, model: str) -> pd.DataFrame | None:
         """The paper's values beside the model's layers, see `published_beside`."""
         return published_beside(self.job, model, self.of(model), self.job.measures.fraction)

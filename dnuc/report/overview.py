@@ -104,7 +104,7 @@ def _density(findings: Findings) -> str:
     settings = findings.job.landscape
     rounded = ", rounded to an integer" if settings.integer_dimension else ""
     return (
-        f"k = {findings.job.landscape_k}, with the intrinsic dimension of each layer{rounded}; peaks at "
+        f"{findings.density_words}, with the intrinsic dimension of each layer{rounded}; peaks at "
         f"z = {settings.z:g}, {settings.convention} convention"
     )
 
@@ -141,6 +141,8 @@ def _layer_notes(findings: Findings) -> list[str]:
         landscape = findings.attributes("landscape", row["model"], row["layer"])
         if landscape.get("note"):
             found.append(f"{_place(row)} has no landscape. {landscape['note']}.")
+        if landscape.get("density_note"):
+            found.append(f"{_place(row)}, density: {landscape['density_note']}.")
         tree = landscape.get("tree") or {}
         if tree.get("filled"):
             found.append(

@@ -44,9 +44,8 @@ def write_report(results: Results, images: Images | None = None) -> Path:
     """Draw and write everything that a run can tell so far, into its directory report/.
 
     index.html (self-contained: no request leaves the page), figures/<name>.png and .pdf, tables/layers and
-    tables/models as .csv and .parquet, and for each layer with a landscape
-    tables/<model>/<layer>/{samples,peaks,saddles} in both formats.
-    Figures and tables of an earlier report are replaced.
+    tables/models as .csv and .parquet, and for each layer with a landscape the tables of `write_tables` in
+    tables/<model>/<layer>/. Figures and tables of an earlier report are replaced.
 
     Parameters
     ----------
@@ -102,13 +101,15 @@ def _draw_all(findings: Findings, directory: Path) -> tuple[list[Shown], list[Dr
     return shown, missing
 
 
-def render_page(findings: Findings, shown: list[Shown], missing: list[Drawable], tables: list[tuple[str, str]]) -> str:
+def render_page(
+    findings: Findings, shown: list[Shown], missing: list[Drawable], tables: list[tuple[str, str, list[str]]]
+) -> str:
     """The text of index.html.
 
     Parameters
     ----------
     shown, missing : figures that were drawn, and those that the run cannot fill.
-    tables : (model, layer) of the layers that have tables of their own.
+    tables : (model, layer, file names) of the layers that have tables of their own.
     """
     template = resources.files("dnuc.report").joinpath("page.html.j2").read_text(encoding="utf-8")
     pictures = dict(zip([s.name for s in shown], fit_pictures([s.png for s in shown], IMAGE_BYTES), strict=True))

@@ -1,4 +1,4 @@
-"""Tables of a run as files: all layers in one, and the landscape of each layer sample by sample."""
+"""Tables of a run as files: all layers in one, and the landscape of each layer, from its samples to its tree."""
 
 from __future__ import annotations
 
@@ -7,19 +7,22 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from dnuc.report.branches import branch_table, composition_table
 from dnuc.report.findings import Findings
 from dnuc.report.peaks import Peaks
 from dnuc.store import stage_group
 
 
-def write_tables(findings: Findings, directory: Path) -> list[tuple[str, str]]:
-    """Write every table as CSV and as Parquet; returns (model, layer) of those with tables of their own.
+def write_tables(findings: Findings, directory: Path) -> list[tuple[str, str, list[str]]]:
+    """Write every table as CSV and as Parquet; returns (model, layer, files) of the layers with tables of their own.
 
     layers: a row a model and layer with every measure (`Results.layers`). models: a row a network
     (`Results.models_table`). For each layer with a landscape, in
-    <model>/<layer>: samples (sample, id, class, log_density, error, peak, core), peaks (peak, center, center_id,
+    <model>/<layer>: samples (sample, id, class, log_density, error, k, peak, core), peaks (peak, center, center_id,
     log_density, size, core_size, class, class_share, macro), saddles (peak_a, peak_b, log_density, error,
-    sample). Log densities are natural logarithms. Samples and peaks are numbered from 0, as in the store.
+    sample), anchors (sample, id, kind, peak_a, peak_b, log_density). Where its tree is stored: branches and composition
+    (see `branch_table`, `composition_table`), and the tree in the Newick format, tree.nwk. Log densities are natural
+    logarithms. Samples and peaks are numbered from 0, as in the store.
     """
     directory.mkdir(parents=True, exist_ok=True)
     _write(findings.layers, directory / "layers")
@@ -30,10 +33,20 @@ def write_tables(findings: Findings, directory: Path) -> list[tuple[str, str]]:
             place = directory / model / layer
             place.mkdir(parents=True, exist_ok=True)
             peaks = findings.peaks(model, layer)
-            _write(sample_table(findings, model, layer), place / "samples")
-            _write(peak_table(findings, peaks), place / "peaks")
-            _write(peaks.saddles, place / "saddles")
-            written.append((model, layer))
+            tables = {
+                "samples": sample_table(findings, model, layer),
+                "peaks": peak_table(findings, peaks),
+                "saddles": peaks.saddles,
+                "anchors": anchor_table(findings, model, layer, peaks),
+            }
+            files = [f"{name}.csv" for name in tables]
+            if peaks.attributes.get("tree"):
+                tables |= {"branches": branch_table(findings, peaks), "composition": composition_table(findings, peaks)}
+                files = [*(f"{name}.csv" for name in tables), "tree.nwk"]
+                (place / "tree.nwk").write_text(peaks.attributes["tree"]["newick"] + "\n", encoding="utf-8")
+            for name, table in tables.items():
+                _write(table, place / name)
+            written.append((model, layer, files))
     return written
 
 
@@ -48,10 +61,32 @@ def sample_table(findings: Findings, model: str, layer: str) -> pd.DataFrame:
             "class": samples["class_name"],
             "log_density": read(group, "log_density"),
             "error": read(group, "log_density_error"),
+            "k": read(group, "density_k"),
             "peak": read(group, "peak"),
             "core": read(group, "core"),
         }
     )
+
+
+def anchor_table(findings: Findings, model: str, layer: str, peaks: Peaks) -> pd.DataFrame:
+    """Candidates for the anchors of a triplet loss: samples on the border of their peak, the saddles first.
+
+    A row a border sample: peak_a is its own peak, peak_b the one that it faces.
+    """
+    group, read = stage_group(model, layer, "landscape"), findings.results.store.read
+    border = read(group, "border")
+    sample = np.flatnonzero(border >= 0)
+    table = pd.DataFrame(
+        {
+            "sample": sample,
+            "id": findings.samples["id"].to_numpy()[sample],
+            "kind": np.where(np.isin(sample, peaks.saddles["sample"]), "saddle", "border"),
+            "peak_a": read(group, "peak")[sample],
+            "peak_b": border[sample],
+            "log_density": read(group, "log_density")[sample],
+        }
+    )
+    return table.sort_values(["kind", "log_density"], ascending=False, kind="stable", ignore_index=True)
 
 
 def peak_table(findings: Findings, peaks: Peaks) -> pd.DataFrame:

@@ -112,8 +112,10 @@ SPECTRUM = _group(
 LANDSCAPE = _group(
     Variable("log_density", ("sample",), "float64", "natural logarithm of the probability density"),
     Variable("log_density_error", ("sample",), "float64", "its standard error"),
+    Variable("density_k", ("sample",), "int64", "neighbors that it rests on: the job's k, or the sample's own k*"),
     Variable("peak", ("sample",), "int64", "density peak that the sample belongs to"),
     Variable("core", ("sample",), "bool", "True above the highest saddle of its peak (not halo)"),
+    Variable("border", ("sample",), "int64", "peak that a border sample faces; -1 inside"),
     Variable("peak_center", ("peaks",), "int64", "sample at the top of the peak"),
     Variable("peak_log_density", ("peaks",), "float64", "log density at the top"),
     Variable("saddle_peak_a", ("saddle",), "int64", "first of the two peaks that touch"),

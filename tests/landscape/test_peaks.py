@@ -8,7 +8,7 @@ from scipy.spatial.distance import cdist
 from sklearn.metrics import adjusted_rand_score
 
 from dnuc.errors import DnucError
-from dnuc.landscape import Density, density_peaks, knn_density
+from dnuc.landscape import Density, density_peaks, knn_density, kstar_density, pak_density
 from dnuc.landscape.basins import density_order, find_basins
 from dnuc.landscape.merging import Points, merge_peaks
 from dnuc.landscape.saddles import find_saddles
@@ -66,9 +66,20 @@ def assert_equals_reference(neighbors, density, z, convention):
     np.testing.assert_array_equal(found.centers, centers)
     np.testing.assert_array_equal(found.core, core)
     assert saddle_dict(found) == saddles
+    np.testing.assert_array_equal(found.border, border_of(neighbors, density, convention, labels))
     np.testing.assert_array_equal(found.peak_log_density, density.log_density[centers])
     np.testing.assert_array_equal(found.saddles["log_density"], density.log_density[found.saddles["sample"]])
     np.testing.assert_array_equal(found.saddles["error"], density.error[found.saddles["sample"]])
+
+
+def border_of(neighbors, density, convention, labels):
+    """(N,) the peak that each border sample faces after merging, -1 elsewhere, from the plain loops."""
+    _, centers, peak = reference.basins(neighbors.index, density.log_density, density.error, density.k)
+    candidates = [i for i in range(len(labels)) if convention == "paper" or i not in centers]
+    border = [-1] * len(labels)
+    for p, faced in reference.border_points(neighbors.index, density.k, peak, candidates).items():
+        border[p] = labels[faced] if labels[faced] != labels[p] else -1
+    return border
 
 
 @pytest.mark.parametrize("convention", CONVENTIONS)
@@ -143,6 +154,22 @@ def test_before_merging_samples_follow_their_nearest_denser_neighbor():
             assert basin[i] == basin[reachable[0]]
 
 
+@given(seed=st.integers(0, 1000), k=st.integers(1, 10), stored=st.integers(10, 20))
+def test_with_one_k_every_chain_of_nearest_denser_neighbors_ends_at_the_center(seed, k, stored):
+    """And a center is the densest of its basin. (An adaptive k may send a sample to a center that is less dense.)"""
+    neighbors = neighbors_of(np.random.default_rng(seed).normal(size=(60, 2)), stored)
+    order = density_order(knn_density(neighbors, 2, k))
+    rank = np.argsort(order)
+    centers, basin = find_basins(neighbors.index, np.full(60, k), order)
+    for sample in range(60):
+        end = sample
+        while end not in centers:
+            end = next(j for j in neighbors.index[end] if rank[j] < rank[end])
+        assert centers[basin[sample]] == end
+    for number, center in enumerate(centers):
+        assert center == order[basin[order] == number][0]
+
+
 def test_neighbor_of_a_denser_sample_is_no_center():
     """Sample 2 sees only sample 3, which is less dense, but sample 0 counts 2 as a neighbor."""
     index = np.array([[1, 2], [0, 2], [3, 4], [2, 4], [3, 2]])
@@ -157,16 +184,17 @@ def test_border_point_must_be_the_first_of_its_basin_for_the_other_side():
     index = np.array([[1, 2], [2, 3], [3, 1], [2, 4], [5, 3], [4, 3]])
     basin, order = np.array([0, 0, 0, 1, 1, 1]), np.arange(6)
     none = np.empty(0, dtype=np.int64)
-    pairs, samples = find_saddles(index, np.full(6, 2), order, basin, none)
+    pairs, samples, facing = find_saddles(index, np.full(6, 2), order, basin, none)
     np.testing.assert_array_equal(pairs, [[0, 1]])
     np.testing.assert_array_equal(samples, [2])
-    _, without_2 = find_saddles(index, np.full(6, 2), order, basin, np.array([2]))
+    np.testing.assert_array_equal(facing, [-1, -1, 1, 0, -1, -1])
+    _, without_2, _ = find_saddles(index, np.full(6, 2), order, basin, np.array([2]))
     np.testing.assert_array_equal(without_2, [3])
 
 
 def test_border_point_counts_where_the_other_side_lists_nobody_of_its_basin():
     index = np.array([[1], [2], [3], [2]])
-    pairs, samples = find_saddles(
+    pairs, samples, _ = find_saddles(
         index, np.ones(4, dtype=int), np.arange(4), np.array([0, 0, 1, 1]), np.empty(0, dtype=np.int64)
     )
     np.testing.assert_array_equal(pairs, [[0, 1]])
@@ -241,6 +269,32 @@ def test_permuting_samples_permutes_the_landscape(case, z, seed):
     np.testing.assert_array_equal(after.labels, before.labels[old])
     np.testing.assert_array_equal(old[after.centers], before.centers)
     np.testing.assert_array_equal(after.core, before.core[old])
+    assert {pair: old[sample] for pair, sample in saddle_dict(after).items()} == saddle_dict(before)
+
+
+@settings(deadline=None)
+@given(
+    seed=st.integers(0, 1000),
+    estimate=st.sampled_from([kstar_density, pak_density]),
+    z=st.floats(0, 3),
+    convention=st.sampled_from(CONVENTIONS),
+)
+def test_permuting_samples_permutes_the_landscape_of_an_adaptive_density(seed, estimate, z, convention):
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(80, 2)) * rng.choice([0.2, 1.0], (80, 1))
+    old = rng.permutation(80)
+
+    def landscape(y):
+        neighbors = neighbors_of(y, 12)
+        density = estimate(neighbors, 2.0)
+        # two samples that are each other's last neighbor of the same k have equal densities
+        untied = density.log_density + 1e-9 * y[:, 0]
+        return density_peaks(neighbors, Density(untied, density.error, density.k), z, convention=convention)
+
+    before, after = landscape(x), landscape(x[old])
+    for labels, expected in ((after.labels, before.labels), (after.border, before.border), (after.core, before.core)):
+        np.testing.assert_array_equal(labels, expected[old])
+    np.testing.assert_array_equal(old[after.centers], before.centers)
     assert {pair: old[sample] for pair, sample in saddle_dict(after).items()} == saddle_dict(before)
 
 

@@ -5,11 +5,13 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.cluster.hierarchy import is_valid_linkage
+from scipy.cluster.hierarchy import is_valid_linkage, linkage
+from scipy.spatial.distance import squareform
 
 from dnuc.errors import DnucError, ResourceError
 from dnuc.landscape import Landscape, dendrogram, peak_tree
 from dnuc.landscape.tree import MAX_PEAKS, METHODS
+from tests import reference
 
 
 def landscape_of(peaks, saddles):
@@ -25,7 +27,8 @@ def landscape_of(peaks, saddles):
         }
     )
     n = len(peaks)
-    return Landscape(np.arange(n), np.arange(n), np.asarray(peaks, dtype=float), np.ones(n, dtype=bool), table)
+    inside = np.full(n, -1)
+    return Landscape(np.arange(n), np.arange(n), np.asarray(peaks, dtype=float), np.ones(n, dtype=bool), table, inside)
 
 
 @st.composite
@@ -79,6 +82,9 @@ def test_one_peak_is_an_empty_tree():
     assert tree.linkage.shape == (0, 4)
     assert tree.assumed.shape == (0,)
     assert dendrogram(landscape_of([3.0], {})).dtype == np.float64
+    assert repr(tree) == "Tree(n_peaks=1, assumed=0 of 0 merges, fill=1, summit=3)"
+    np.testing.assert_array_equal(tree.log_density, [3.0])
+    assert tree.children.shape == (0, 2)
 
 
 @given(landscape=landscapes(), method=st.sampled_from(METHODS))
@@ -91,6 +97,42 @@ def test_linkage_is_valid_and_marks_are_right(landscape, method):
         across = [(min(a, b), max(a, b)) in touching for a in members[x] for b in members[y]]
         assert assumed == (not any(across) if method == "single" else not all(across))
         members.append(members[x] | members[y])
+
+
+@given(seed=st.integers(0, 10_000), n=st.integers(2, 9), method=st.sampled_from(METHODS))
+def test_trees_equal_plain_loops(seed, n, method):
+    """Where all peaks touch, so that no two distances are tied."""
+    saddle = np.random.default_rng(seed).uniform(0, 5, (n, n))
+    saddle = np.triu(saddle, 1) + np.triu(saddle, 1).T
+    landscape = landscape_of(np.linspace(9, 8, n), {(a, b): saddle[a, b] for a in range(n) for b in range(a + 1, n)})
+    tree = peak_tree(landscape, method)
+    members = [frozenset([peak]) for peak in range(n)]
+    for (x, y), height, (one, other, expected) in zip(
+        tree.children, tree.linkage[:, 2], reference.linkage(9 - saddle, method), strict=True
+    ):
+        assert {members[x], members[y]} == {one, other}
+        assert height == pytest.approx(expected, rel=1e-12)
+        members.append(one | other)
+
+
+@given(landscape=landscapes(), method=st.sampled_from(METHODS))
+def test_trees_are_scipys(landscape, method):
+    """With the fill for pairs that do not touch."""
+    n, table = landscape.n_peaks, landscape.saddles
+    tree = peak_tree(landscape, method)
+    distance = np.full((n, n), tree.fill)
+    distance[table["peak_a"], table["peak_b"]] = distance[table["peak_b"], table["peak_a"]] = (
+        tree.summit - table["log_density"]
+    )
+    np.fill_diagonal(distance, 0)
+    np.testing.assert_array_equal(tree.linkage, linkage(squareform(distance), method))
+
+
+def test_a_tree_knows_the_log_density_of_every_branch():
+    tree = peak_tree(landscape_of([10, 9, 8], {(0, 1): 9, (0, 2): 8, (1, 2): 6}))
+    np.testing.assert_allclose(tree.log_density, [10, 9, 8, 9, 7])
+    np.testing.assert_array_equal(tree.children, [[0, 1], [2, 3]])
+    assert tree.n_peaks == 3
 
 
 @given(landscape=landscapes())

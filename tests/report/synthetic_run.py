@@ -186,8 +186,10 @@ def _landscape(store, rng, model, name, label, macro, progress, n_peaks):
         {
             "log_density": log_density,
             "log_density_error": np.full(n, 0.3),
+            "density_k": np.full(n, K),
             "peak": peak,
             "core": rng.random(n) < 0.6,
+            "border": _border(n, peak, a, b),
             "peak_center": np.arange(n_peaks),
             "peak_log_density": top,
             "saddle_peak_a": a,
@@ -213,17 +215,31 @@ def _landscape(store, rng, model, name, label, macro, progress, n_peaks):
     )
 
 
+def _border(n, peak, a, b):
+    """Every fourth sample that has a peak to face, faces it."""
+    facing = {int(x): int(y) for x, y in [*zip(b, a, strict=True), *zip(a, b, strict=True)]}
+    return np.array([facing.get(int(p), -1) if i % 4 == 0 else -1 for i, p in enumerate(peak)])
+
+
 def _tree(top, a, b, saddle):
     n = len(top)
     summit = float(max([*top, *saddle]))
     fill = summit - float(min([*top, *saddle])) + 1
     if n == 1:
-        return {"method": "weighted", "linkage": [], "fill": fill, "filled": []}
+        return {"method": "weighted", "linkage": [], "fill": fill, "filled": [], "summit": summit, "newick": "'0 a';"}
     condensed = np.full(n * (n - 1) // 2, fill)
     condensed[n * a - a * (a + 1) // 2 + b - a - 1] = summit - saddle
     tree = linkage(condensed, "weighted")
     filled = np.flatnonzero(tree[:, 2] > (summit - saddle).max())
-    return {"method": "weighted", "linkage": tree.tolist(), "fill": fill, "filled": filled.tolist()}
+    newick = "(" * (n - 1) + "0" + "".join(f",{i})" for i in range(1, n)) + ";"
+    return {
+        "method": "weighted",
+        "linkage": tree.tolist(),
+        "fill": fill,
+        "filled": filled.tolist(),
+        "summit": summit,
+        "newick": newick,
+    }
 
 
 def _overlaps(store, model, n_layers):

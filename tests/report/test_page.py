@@ -18,10 +18,12 @@ from PIL import Image
 
 from dnuc.errors import DnucError
 from dnuc.report import FIGURES, write_report
+from dnuc.report.captions import caption
 from dnuc.report.findings import Findings
+from dnuc.report.overview import facts, notes
 from dnuc.report.page import fit_pictures, render_page
-from dnuc.store import Results, RunStore
-from tests.report.synthetic_run import make_run
+from dnuc.store import Results, RunStore, stage_group
+from tests.report.synthetic_run import K, make_run
 from tests.report.test_figures import SEVERAL
 
 
@@ -88,7 +90,7 @@ def test_names_are_text_and_not_markup(tmp_path):
         macro_of_class=(0, 1),
         stages=("measures",),
     )
-    text = render_page(Findings(results), [], [], [("m&m", evil)])
+    text = render_page(Findings(results), [], [], [("m&m", evil, ["samples.csv"])])
     assert "A run with &lt;plausible&gt; numbers" in text
     assert "2: &lt;script&gt;alert(1)&lt;/script&gt;, m" in text
     assert "m%26m/%3Cscript%3E" in text
@@ -170,3 +172,22 @@ def test_the_page_opens_in_a_browser(page, tmp_path):
     assert seen["requests"] == []
     assert seen["rows"] == 1 + 7  # networks and layers
     assert seen["width"] <= 1100  # nothing sticks out sideways
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ("", f"kNN, k = {K}, error 1/√k, with the intrinsic dimension"),
+        ('density = "kstar"', f"k*NN, k* of each sample up to {K - 1} (alpha = 1e-06), error 1/√k*, with"),
+        ('density = "pak"', "PAk, k* of each sample up to 9 (alpha = 1e-06), error √((4k*+2)/(k*(k*-1))), with"),
+        ('density = "pak"\nerror_model = "paper"', "error √((4k+2)/(k(k+1))), as in the paper's text, with"),
+    ],
+)
+def test_the_page_tells_how_densities_were_estimated(tmp_path, settings, words):
+    results = make_run(tmp_path / "run", names=("fc",), peaks=(3,), n=60, report=f"\n[landscape]\n{settings}")
+    note = "k* reached the number of stored neighbors for 50 of 60 samples"
+    results.store.describe(stage_group("residual", "fc", "landscape"), density_note=note if settings else "")
+    findings = Findings(results)
+    assert words in dict(facts(findings))["Density"]
+    assert words.split(", with")[0] in caption("peaks", findings, None).text
+    assert any(f"residual, fc, density: {note}." in n for n in notes(findings)) == bool(settings)

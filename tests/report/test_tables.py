@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from dnuc.report.published import published_beside, published_table
 from tests.report.synthetic_run import CLASSES, MACROS
@@ -20,7 +21,7 @@ def test_the_table_of_layers_is_complete(run, page):
 def test_samples_peaks_and_saddles_of_a_layer(run, page):
     place = page.parent / "tables/residual/avgpool"
     samples, peaks, saddles = (pd.read_parquet(place / f"{t}.parquet") for t in ("samples", "peaks", "saddles"))
-    assert list(samples.columns) == ["sample", "id", "class", "log_density", "error", "peak", "core"]
+    assert list(samples.columns) == ["sample", "id", "class", "log_density", "error", "k", "peak", "core"]
     assert list(samples["id"]) == list(run.samples["id"])
     assert np.array_equal(samples["log_density"], run.array("landscape", "log_density", "avgpool"))
     assert list(saddles.columns) == ["peak_a", "peak_b", "log_density", "error", "sample"]
@@ -40,10 +41,59 @@ def test_samples_peaks_and_saddles_of_a_layer(run, page):
 
 
 def test_csv_and_parquet_agree(page):
-    for name in ("samples", "peaks", "saddles"):
+    for name in ("samples", "peaks", "saddles", "anchors", "branches", "composition"):
         place = page.parent / "tables/residual/fc" / name
         csv, parquet = pd.read_csv(f"{place}.csv"), pd.read_parquet(f"{place}.parquet")
         pd.testing.assert_frame_equal(csv, parquet, check_dtype=False)
+
+
+def test_anchors_are_the_border_samples(run, page):
+    anchors = pd.read_parquet(page.parent / "tables/residual/fc/anchors.parquet")
+    border, peak = (run.array("landscape", name, "fc") for name in ("border", "peak"))
+    assert list(anchors.columns) == ["sample", "id", "kind", "peak_a", "peak_b", "log_density"]
+    assert sorted(anchors["sample"]) == np.flatnonzero(border >= 0).tolist()
+    assert (anchors["peak_a"] == peak[anchors["sample"]]).all()
+    assert (anchors["peak_b"] == border[anchors["sample"]]).all()
+    assert (anchors["id"] == run.samples["id"].to_numpy()[anchors["sample"]]).all()
+    saddles = set(run.array("landscape", "saddle_sample", "fc"))
+    assert set(anchors["sample"][anchors["kind"] == "saddle"]) == saddles & set(anchors["sample"])
+    assert anchors["kind"].is_monotonic_decreasing  # saddles first
+
+
+def test_branches_hold_what_their_peaks_hold(run, page):
+    place = page.parent / "tables/residual/layer3"
+    branches, composition, samples = (
+        pd.read_parquet(place / f"{t}.parquet") for t in ("branches", "composition", "samples")
+    )
+    n = 6  # peaks of the layer
+    assert len(branches) == 2 * n - 1
+    assert branches["parent"].iloc[-1] == -1
+    inside = {b: {b} if b < n else set() for b in branches["branch"]}
+    for branch, parent in zip(branches["branch"][:-1], branches["parent"][:-1], strict=True):
+        inside[parent] |= inside[branch]
+    macro = run.samples["macro_name"].to_numpy()
+    for branch, row in branches.set_index("branch").iterrows():
+        chosen = samples["peak"].isin(inside[branch])
+        assert (row["n_peaks"], row["size"]) == (len(inside[branch]), chosen.sum())
+        for kind, names in (("class", samples["class"][chosen]), ("macro", pd.Series(macro[chosen]))):
+            counts = names.value_counts()
+            part = composition[(composition["branch"] == branch) & (composition["kind"] == kind)]
+            assert dict(zip(part["name"], part["samples"], strict=True)) == counts.to_dict()
+            assert part["share"].sum() == pytest.approx(1)
+            assert row[f"{kind}_share"] == pytest.approx(counts.max() / chosen.sum())
+            assert counts[row[kind]] == counts.max()
+    tree = run.attributes("landscape", "layer3")["tree"]
+    np.testing.assert_allclose(branches["log_density"][n:], tree["summit"] - np.array(tree["linkage"])[:, 2])
+    assert branches["assumed"][n:].tolist() == [i in tree["filled"] for i in range(n - 1)]
+    assert (place / "tree.nwk").read_text() == tree["newick"] + "\n"
+
+
+def test_one_peak_is_a_tree_of_one_leaf(run, page):
+    place = page.parent / "tables/residual/layer1"
+    branches = pd.read_parquet(place / "branches.parquet")
+    assert branches[["parent", "n_peaks", "size"]].to_numpy().tolist() == [[-1, 1, len(run.samples)]]
+    assert pd.read_parquet(place / "anchors.parquet").empty
+    assert (place / "tree.nwk").read_text() == "'0 a';\n"
 
 
 def test_layers_without_landscape_have_no_tables(page):
