@@ -407,3 +407,45 @@ def taxonomy_level(parent_of, classes, depth):
     """Which node each class is under at a depth; a class that is less deep is its own."""
     paths = [taxonomy_path(parent_of, node) for node in classes]
     return [path[min(depth, len(path) - 1)] for path in paths]
+
+
+def expected_n_log_n(a, b, total):
+    """Of the samples that a part of size a and a group of size b have in common, if dealt at random: exact shares."""
+    ways = [math.comb(b, n) * math.comb(total - b, a - n) for n in range(min(a, b) + 1)]
+    return math.fsum(w / math.comb(total, a) * n * math.log(max(n, 1)) for n, w in enumerate(ways))
+
+
+def purity(labels, classes):
+    """Share of samples in the most frequent class of their part."""
+    labels, classes = list(labels), list(classes)
+    most = 0
+    for part in set(labels):
+        inside = [c for label, c in zip(labels, classes, strict=True) if label == part]
+        most += max(inside.count(c) for c in set(inside))
+    return most / len(labels)
+
+
+def cophenetic(linkage):
+    """Height at which each pair of leaves meets."""
+    n = len(linkage) + 1
+    height = np.zeros((n, n))
+    members = {leaf: [leaf] for leaf in range(n)}
+    for step, (a, b, h, _) in enumerate(linkage):
+        for i in members[int(a)]:
+            for j in members[int(b)]:
+                height[i, j] = height[j, i] = h
+        members[n + step] = members[int(a)] + members[int(b)]
+    return height
+
+
+def spearman(x, y):
+    """Rank correlation over the pairs of two matrices of distances, equal distances sharing their mean rank."""
+
+    def ranks(values):
+        return [sum(v < w for v in values) + (sum(v == w for v in values) - 1) / 2 for w in values]
+
+    pairs = [(i, j) for i in range(len(x)) for j in range(i)]
+    a, b = ranks([x[i][j] for i, j in pairs]), ranks([y[i][j] for i, j in pairs])
+    mean = (len(pairs) - 1) / 2
+    top = sum((p - mean) * (q - mean) for p, q in zip(a, b, strict=True))
+    return top / math.sqrt(sum((p - mean) ** 2 for p in a) * sum((q - mean) ** 2 for q in b))

@@ -138,10 +138,17 @@ def composition(
     flat = group[has_class].astype(np.int64) * len(columns) + known[has_class]
     count = np.bincount(flat, minlength=rows * len(columns)).reshape(rows, len(columns))
     if tree is not None:
-        count = np.concatenate([count, np.zeros((rows - 1, len(columns)), dtype=count.dtype)])
-        for step, (a, b) in enumerate(tree.children):
-            count[rows + step] = count[a] + count[b]
+        count = branch_counts(count, tree)
     return pd.DataFrame(count, columns=columns).rename_axis("branch")
+
+
+def branch_counts(count: np.ndarray, tree: Tree) -> np.ndarray:
+    """What is counted in each peak, (n_peaks, ...), for every branch of the tree, (2 n_peaks - 1, ...), peaks first."""
+    n = tree.n_peaks
+    found = np.concatenate([count, np.zeros((n - 1, *count.shape[1:]), dtype=count.dtype)])
+    for step, (a, b) in enumerate(tree.children):
+        found[n + step] = found[a] + found[b]
+    return found
 
 
 def _check_range(what: str, values: np.ndarray, end: int, way_out: str) -> None:

@@ -1,0 +1,167 @@
+"""Does the tree of peaks, found without labels, reproduce what people know of the classes: their taxonomy?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+from scipy.cluster import hierarchy
+from scipy.spatial.distance import squareform
+
+from dnuc.errors import DnucError
+from dnuc.landscape.agreement import BranchAgreement, compare_branches
+from dnuc.landscape.branches import branch_counts
+from dnuc.landscape.mantel import Mantel, mantel
+from dnuc.landscape.tree import Tree
+from dnuc.taxonomy import MEASURES, Measure, Taxonomy
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class TaxonomyAgreement:
+    """How far the peaks and their tree reproduce a taxonomy.
+
+    Attributes
+    ----------
+    levels : DataFrame
+        A row a level of the taxonomy, from the broadest: depth, n_groups (of classes); ari, ami, purity of the peaks;
+        branches, the number of branches at which the tree agrees best with the level, and branch_ari, branch_ami,
+        branch_purity there.
+    branches : list of BranchAgreement
+        For each level, the agreement at every number of branches.
+    distances : dict of Mantel
+        For each measure of distance in the taxonomy ("path", "wu_palmer"), how well the distances of classes in the
+        tree agree with it.
+    class_peak : (n_classes,) int64
+        The peak that holds most of each class's samples, of equally full ones the densest.
+    class_share : (n_classes,) float64
+        The share of the class's samples that it holds.
+    assumed_share : float
+        Share of the pairs of classes whose distance in the tree is assumed, because peaks between them do not touch.
+    """
+
+    levels: pd.DataFrame
+    branches: list[BranchAgreement]
+    distances: dict[Measure, Mantel]
+    class_peak: np.ndarray  # (n_classes,)
+    class_share: np.ndarray  # (n_classes,)
+    assumed_share: float
+
+    def __repr__(self) -> str:
+        found = ", ".join(f"{name}: rho={m.correlation:.3g} (p={m.p_value:.2g})" for name, m in self.distances.items())
+        return f"TaxonomyAgreement({len(self.levels)} levels, {found})"
+
+
+def taxonomy_agreement(
+    tree: Tree, labels: ArrayLike, classes: ArrayLike, taxonomy: Taxonomy, permutations: int = 999, seed: int = 0
+) -> TaxonomyAgreement:
+    """Compare the peaks and the branches of their tree with every level of a taxonomy, and distances with distances.
+
+    Agreement: each level of the taxonomy is a partition of the classes, hence of the samples; it is compared with the
+    peaks and with the branches at every cut of the tree. Distances: two classes are as far apart in the tree as the
+    height at which their peaks merge (cophenetic distance; 0 in one peak), and in the taxonomy by path or by Wu and
+    Palmer; the rank correlation of the two over all pairs of classes says in one number how well the tree reproduces
+    the taxonomy, and permuted classes tell what chance would give.
+
+    Parameters
+    ----------
+    tree : Tree
+        From `peak_tree`.
+    labels : (N,) integers
+        The peak of every sample, `landscape.labels`.
+    classes : (N,) integers
+        The class of every sample, 0 .. n_classes - 1; every class has a sample.
+    taxonomy : Taxonomy
+        Of these classes.
+    permutations, seed : int
+        See `mantel`.
+
+    Returns
+    -------
+    TaxonomyAgreement
+
+    Raises
+    ------
+    DnucError
+        If labels are no peaks of the tree or classes no classes of the taxonomy, a class has no sample, or lengths
+        differ.
+    """
+    count = _count(tree, np.asarray(labels), np.asarray(classes), taxonomy)
+    branches = [compare_branches(_by_group(count, taxonomy.level(depth)), tree) for depth in taxonomy.levels]
+    peak = count.argmax(axis=0)  # of equal counts the first, hence the densest
+    apart = tree_distances(tree)[np.ix_(peak, peak)]
+    distances = {m: mantel(apart, taxonomy.distances(m), permutations, seed) for m in MEASURES}
+    return TaxonomyAgreement(
+        _levels(taxonomy, branches),
+        branches,
+        distances,
+        peak,
+        count.max(axis=0) / count.sum(axis=0),
+        _assumed(tree, peak),
+    )
+
+
+def tree_distances(tree: Tree) -> np.ndarray:
+    """How far apart the peaks are in the tree: the height at which they merge (cophenetic distance).
+
+    A height is summit minus log density: how far one has to descend from the highest summit to walk from one peak to
+    the other.
+
+    Returns
+    -------
+    (n_peaks, n_peaks) float64
+        Symmetric, 0 on the diagonal.
+    """
+    if not len(tree.linkage):
+        return np.zeros((1, 1))
+    return squareform(hierarchy.cophenet(tree.linkage))
+
+
+def _count(tree: Tree, labels: np.ndarray, classes: np.ndarray, taxonomy: Taxonomy) -> np.ndarray:
+    """(n_peaks, n_classes) int64: samples of each class in each peak."""
+    n_peaks, n_classes = tree.n_peaks, taxonomy.n_classes
+    for name, codes, count in (("labels", labels, n_peaks), ("classes", classes, n_classes)):
+        if codes.ndim != 1 or codes.shape != labels.shape or codes.dtype.kind not in "iu" or not len(codes):
+            raise DnucError(f"taxonomy_agreement: {name} are {codes.dtype} {codes.shape}; both must be (N,) integers")
+        if codes.min() < 0 or codes.max() >= count:
+            raise DnucError(
+                f"taxonomy_agreement: {name} run from {codes.min()} to {codes.max()}, the "
+                f"{'tree' if name == 'labels' else 'taxonomy'} has {count}: 0 .. {count - 1}"
+            )
+    found = np.bincount(labels.astype(np.int64) * n_classes + classes, minlength=n_peaks * n_classes)
+    found = found.reshape(n_peaks, n_classes)
+    missing = np.flatnonzero(found.sum(axis=0) == 0)
+    if len(missing):
+        raise DnucError(
+            f"taxonomy_agreement: {len(missing)} classes have no sample, e.g. class {missing[0]}; leave them out"
+        )
+    return found
+
+
+def _by_group(count: np.ndarray, group_of_class: np.ndarray) -> np.ndarray:
+    """Columns of classes added up to columns of their groups."""
+    groups, position = np.unique(group_of_class, return_inverse=True)
+    found = np.zeros((len(count), len(groups)), dtype=count.dtype)
+    np.add.at(found.T, position.reshape(-1), count.T)
+    return found
+
+
+def _levels(taxonomy: Taxonomy, branches: list[BranchAgreement]) -> pd.DataFrame:
+    rows = []
+    for depth, found in zip(taxonomy.levels, branches, strict=True):
+        row = {"depth": depth, "n_groups": len(np.unique(taxonomy.level(depth)))}
+        row |= {name: getattr(found, name)[-1] for name in ("ari", "ami", "purity")}
+        row |= {"branches": found.best}
+        row |= {f"branch_{name}": getattr(found, name)[found.best - 1] for name in ("ari", "ami", "purity")}
+        rows.append(row)
+    columns = ["depth", "n_groups", "ari", "ami", "purity", "branches", "branch_ari", "branch_ami", "branch_purity"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _assumed(tree: Tree, peak: np.ndarray) -> float:
+    """Share of the pairs of classes that meet in the tree at a height which is assumed."""
+    on_branch = branch_counts(np.bincount(peak, minlength=tree.n_peaks), tree)  # classes whose peak is there
+    met = on_branch[tree.children[:, 0]] * on_branch[tree.children[:, 1]]
+    pairs = len(peak) * (len(peak) - 1) // 2
+    return float(met[tree.assumed].sum() / pairs) if pairs else 0.0
