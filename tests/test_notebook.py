@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 import dnuc
 from dnuc.errors import DnucError, LayerError, StoreError
 from dnuc.pipeline import run_job
+from dnuc.report import write_report
 from dnuc.store import RunStore
 from tests.conftest import CLASSES, N, arrays_job, assert_same_results, digits_job, write_page, written_job
 
@@ -78,6 +79,23 @@ def test_density_tree_and_anchors_of_a_layer(run, layer):
     stored = run.attributes("landscape", layer)["tree"]
     leaves = [f"{peak} {run.label_names[label]}" for peak, label in enumerate(majority(run, landscape))]
     assert stored["newick"] == dnuc.to_newick(run.tree(layer), leaves)
+
+
+def test_one_peak_is_a_tree_of_one_leaf_everywhere(finished, tmp_path, here):
+    job = arrays_job(finished[0], layers=("early",), landscape={"z": 50.0})
+    run = dnuc.Run(run_job(job, out=tmp_path / "run", quiet=True))
+    landscape, tree = run.landscape("early"), run.tree("early")
+    assert landscape.n_peaks == tree.n_peaks == len(dnuc.branches(tree)) == 1
+    assert dnuc.dendrogram(landscape).shape == (0, 4)
+    assert dnuc.cut_tree(tree, n=1).tolist() == [0]
+    assert run.anchors("early").empty
+    assert landscape.core.all()
+    stored = run.attributes("landscape", "early")["tree"]
+    assert (stored["linkage"], stored["newick"]) == ([], "'0 0';")
+    write_report(run)
+    assert (run.path / "report/tables/net/early/tree.nwk").read_text() == "'0 0';\n"
+    with pytest.raises(DnucError, match="needs a layer with at least two peaks"):
+        run.figure("fig4c")
 
 
 def majority(run, landscape):

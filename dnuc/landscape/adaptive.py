@@ -14,6 +14,7 @@ from dnuc.landscape.density import (
     Density,
     ErrorModel,
     check_error_model,
+    check_positions,
     checked_dimension,
     knn_error,
     log_unit_ball,
@@ -49,7 +50,8 @@ def kstar(neighbors: Neighbors, dimension: SupportsFloat, alpha: float = 1e-6) -
     Raises
     ------
     DnucError
-        If fewer than 4 neighbors are stored, the dimension is not positive and finite, or alpha is not in (0, 1).
+        If fewer than 4 neighbors are stored, one of them is no sample, the dimension is not positive and finite, or
+        alpha is not in (0, 1).
     DataError
         If a sample has K - 1 duplicates or more, or a distance is not finite.
     """
@@ -61,6 +63,7 @@ def kstar(neighbors: Neighbors, dimension: SupportsFloat, alpha: float = 1e-6) -
         )
     if not 0 < alpha < 1:
         raise DnucError(f"kstar: alpha = {alpha}; it must be between 0 and 1, e.g. 1e-6")
+    check_positions(neighbors, "kstar")
     threshold = float(chdtri(1, alpha))  # of chi-squared with one degree of freedom
     k = largest_constant(neighbors.index, neighbors.distance, d, threshold, SMALLEST)
     radius = _radius(neighbors, k)

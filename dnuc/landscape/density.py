@@ -172,6 +172,16 @@ def checked_dimension(dimension: SupportsFloat, caller: str) -> float:
     return d
 
 
+def check_positions(neighbors: Neighbors, caller: str) -> None:
+    """Refuse neighbors that are no samples, which compiled loops would look up all the same."""
+    n = neighbors.n_samples
+    if neighbors.index.size == 0:
+        return
+    lowest, highest = int(neighbors.index.min()), int(neighbors.index.max())
+    if lowest < 0 or highest >= n:
+        raise DnucError(f"{caller}: neighbor positions run from {lowest} to {highest}; samples from 0 to {n - 1}")
+
+
 def check_error_model(model: str, caller: str) -> None:
     """Refuse an error model that nobody has named."""
     if model not in get_args(ErrorModel):

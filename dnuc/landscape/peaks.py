@@ -11,7 +11,7 @@ import pandas as pd
 
 from dnuc.errors import DnucError, closest
 from dnuc.landscape.basins import density_order, find_basins
-from dnuc.landscape.density import Density
+from dnuc.landscape.density import Density, check_positions
 from dnuc.landscape.merging import Convention, Points, merge_peaks
 from dnuc.landscape.saddles import find_saddles
 from dnuc.neighbors.lists import Neighbors
@@ -179,9 +179,7 @@ def _check(neighbors: Neighbors, density: Density, z: float, convention: str) ->
             f"density_peaks: the density uses {np.max(density.k)} neighbors and {neighbors.k} are stored; pass the "
             "neighbors that the density was computed from"
         )
-    lowest, highest = int(neighbors.index.min()), int(neighbors.index.max())
-    if lowest < 0 or highest >= n:
-        raise DnucError(f"density_peaks: neighbor positions run from {lowest} to {highest}; samples from 0 to {n - 1}")
+    check_positions(neighbors, "density_peaks")
     if not (z >= 0 and math.isfinite(z)):
         raise DnucError(f"density_peaks: z = {z}; it must be 0 or a positive, finite number (the paper: 1.65)")
     if convention not in get_args(Convention):

@@ -223,6 +223,9 @@ def test_unusable_input_is_refused():
         pak_density(neighbors_of(x, 5), 1.0, error_model="papre")
     with pytest.raises(DnucError, match="error_model 'dadapy'; allowed: 'code', 'paper'"):
         knn_density(neighbors_of(x, 5), 1.0, 3, error_model="dadapy")
+    elsewhere = Neighbors(np.full((9, 5), 9), np.ones((9, 5)))
+    with pytest.raises(DnucError, match="kstar: neighbor positions run from 9 to 9; samples from 0 to 8"):
+        kstar(elsewhere, 1.0)
     spoilt = Neighbors(neighbors_of(x, 5).index, np.full((9, 5), np.nan))
     with pytest.raises(DataError, match="distance to neighbor k\\* is not finite for 9 of 9 samples"):
         kstar(spoilt, 1.0)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 from sklearn.metrics import adjusted_rand_score
 
-from dnuc.errors import DnucError
+from dnuc.errors import DataError, DnucError
 from dnuc.landscape import Density, density_peaks, knn_density, kstar_density, pak_density
 from dnuc.landscape.basins import density_order, find_basins
 from dnuc.landscape.merging import Points, merge_peaks
@@ -311,6 +311,21 @@ def test_peaks_are_numbered_from_the_densest(case, z, convention):
     assert np.all(found.saddles["peak_a"] < found.saddles["peak_b"])
     pairs = list(saddle_dict(found))
     assert pairs == sorted(pairs)
+
+
+def test_two_samples_are_one_peak():
+    neighbors = neighbors_of(np.array([[0.0], [1.0]]), 1)
+    found = density_peaks(neighbors, knn_density(neighbors, 1, 1), 0)
+    np.testing.assert_array_equal(found.labels, [0, 0])
+    np.testing.assert_array_equal(found.centers, [0])
+
+
+@pytest.mark.parametrize("distinct", [1, 2])
+@pytest.mark.parametrize("estimate", [lambda n: knn_density(n, 1, 5), lambda n: kstar_density(n, 1)])
+def test_fewer_than_three_distinct_points_have_no_density(distinct, estimate):
+    x = np.arange(12.0)[:, None] % distinct
+    with pytest.raises(DataError, match=r"duplicates\), so the density is infinite for 12 of 12 samples"):
+        estimate(neighbors_of(x, 5))
 
 
 @pytest.mark.parametrize(
