@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from dnuc import cli_cluster
 from dnuc._version import __version__
 from dnuc.errors import DnucError
 from dnuc.units import duration, hours_minutes, pace, size
@@ -143,6 +144,9 @@ def report(path: RunPath) -> None:
     typer.echo("drawing figures and tables ...", err=True)
     page = draw_report(RunStore.open(path), Results(path).job)
     typer.echo(f"report: {page}")
+
+
+app.command()(cli_cluster.certs)
 
 
 def _last_attempt(path: Path) -> dict[str, Any]:

@@ -30,6 +30,10 @@ class ResourceError(DnucError):
     """Memory, disk or workers do not suffice; the message says how much is needed."""
 
 
+class SecurityError(DnucError):
+    """A connection or file that others could read, join or forge."""
+
+
 def closest(name: str, allowed: Iterable[str], count: int = 3) -> str:
     """The allowed names most like `name`, as the end of an error message.
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dnuc.cluster.deployment import Deployment
+from dnuc.cluster import Deployment
 from dnuc.data import open_source
 from dnuc.errors import DnucError
 from dnuc.job import Job

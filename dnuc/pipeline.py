@@ -12,8 +12,7 @@ import tomli_w
 
 from dnuc._version import __version__
 from dnuc.activations.stage import check_disk, run_activations
-from dnuc.cluster import Cluster, Progress, Task, connect
-from dnuc.cluster.deployment import Deployment, read_deployment
+from dnuc.cluster import Cluster, Deployment, Progress, Task, connect, read_deployment
 from dnuc.data import open_source
 from dnuc.data.stage import manifest_digests, run_samples, samples_digest, training_data
 from dnuc.errors import DnucError, StoreError

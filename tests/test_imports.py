@@ -27,7 +27,8 @@ MAY_IMPORT = {
     "pipeline": HALF_WAY | set(STAGES) | {"plan"},
     "plan": HALF_WAY | set(STAGES),
     "notebook": HALF_WAY | set(STAGES) | {"pipeline", "plan"},
-    "cli": HALF_WAY | set(STAGES) | {"pipeline", "plan", "notebook"},
+    "cli": HALF_WAY | set(STAGES) | {"pipeline", "plan", "notebook", "cli_cluster"},
+    "cli_cluster": HALF_WAY,
     "estimators": {"neighbors", "measures", "landscape"} | BASIS,
     "": {"_version", "notebook", "taxonomy", "estimators"} | set(STAGES),
 }

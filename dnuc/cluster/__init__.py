@@ -1,7 +1,8 @@
 """The only door to distributed: where tasks run, in a bounded window, and how far they are."""
 
 from dnuc.cluster.connect import Cluster, connect, on_worker, tell
-from dnuc.cluster.deployment import Capacity, Deployment, Local, Scheduler, read_deployment
+from dnuc.cluster.deployment import Capacity, Deployment
+from dnuc.cluster.places import Local, Scheduler, read_deployment
 from dnuc.cluster.progress import Progress
 from dnuc.cluster.window import Task, run_tasks
 

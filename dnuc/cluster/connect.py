@@ -13,8 +13,12 @@ from distributed import Client, get_worker
 from distributed.system import MEMORY_LIMIT
 
 from dnuc._version import __version__
-from dnuc.cluster.deployment import LEAST, Capacity, Deployment, read_deployment, task_memory
+from dnuc.cluster.dashboard import dashboard
+from dnuc.cluster.deployment import LEAST, Capacity, Deployment, task_memory
+from dnuc.cluster.places import read_deployment
 from dnuc.cluster.progress import Progress
+from dnuc.cluster.security import check_addresses
+from dnuc.cluster.watch import watched
 from dnuc.cluster.window import Task, run_tasks
 from dnuc.errors import ResourceError
 
@@ -82,20 +86,38 @@ def connect(on: str | Path | Deployment | None, progress: Progress) -> Iterator[
     ------
     ResourceError
         If the scheduler cannot be reached, no worker comes, or a worker has another version.
+    SecurityError
+        If others could read or join the connections, and the deployment does not say that this is meant.
     """
     deployment = on if isinstance(on, Deployment) else read_deployment(on)
-    with deployment.connect() as client:
-        yield checked(client, progress, deployment.cores, deployment.device)
+    deployment.check()
+    with deployment.connect() as client, watched(client, progress):
+        yield checked(
+            client,
+            progress,
+            deployment.cores,
+            deployment.device,
+            timeout=deployment.patience,
+            insecure=deployment.allows_insecure,
+        )
 
 
 def checked(
-    client: Client, progress: Progress, cores: int = 1, device: str = "cpu", timeout: float = WAIT_FOR_WORKERS
+    client: Client,
+    progress: Progress,
+    cores: int = 1,
+    device: str = "cpu",
+    *,
+    timeout: float = WAIT_FOR_WORKERS,
+    insecure: bool = False,
 ) -> Cluster:
-    """The cluster of a client, after seeing that its workers can do the work.
+    """The cluster of a client, after seeing that its workers can do the work, and that nobody else can join in.
 
-    cores: threads that each task uses; device: where it multiplies.
+    cores: threads that each task uses; device: where it multiplies; timeout: seconds to wait for the first worker;
+    insecure: whether connections without TLS are meant.
     """
-    address = client.scheduler_info(n_workers=0)["address"]
+    address = client.scheduler_info(n_workers=0)["address"]  # as it calls itself: not the end of a tunnel to it
+    check_addresses([address], insecure, "the Dask scheduler")
     try:
         client.wait_for_workers(1, timeout=timeout)
     except TimeoutError:
@@ -103,14 +125,18 @@ def checked(
             f"the scheduler {address} has no workers after {timeout:.0f} s: start some with `dask worker {address}`, "
             f"an environment that has dnuc {__version__}"
         ) from None
-    _check_versions(client)
     workers = client.scheduler_info(n_workers=-1)["workers"]
+    check_addresses(workers, insecure, "a worker")
+    _check_versions(client)
     limits = _memory_limits(client, workers)
     _check_memory(limits)
     memory = min(task_memory(limits[address], w["nthreads"]) for address, w in workers.items())
     threads = sum(w["nthreads"] for w in workers.values())
     each = f"{memory / 2**30:.1f} GiB" + (f" and {cores} cores" if cores > 1 else "")
-    progress.say(f"{len(workers)} workers, {threads} threads, {each} a task; {client.dashboard_link}")
+    progress.say(f"{len(workers)} workers, {threads} threads, {each} a task")
+    if insecure:
+        progress.say("connections are not encrypted: insecure = true in the deployment allows it")
+    progress.say(f"dashboard: {dashboard(client)}")
     return Cluster(client, Capacity(memory, threads, cores, device), progress)
 
 

@@ -12,6 +12,7 @@ from distributed import Client, Future, KilledWorker, as_completed
 from distributed.client import ClosedClientError
 from distributed.comm import CommClosedError
 
+from dnuc.cluster.watch import lost
 from dnuc.errors import DnucError, ResourceError
 
 AHEAD = 0.5  # tasks a thread has waiting on the average, so that few ever wait for the client; more would know less
@@ -74,7 +75,7 @@ def run_tasks(client: Client | None, tasks: Iterable[Task]) -> Iterator[tuple[Ta
             yield task, result
             refill()
     except ClosedClientError as error:
-        raise _lost(error) from None
+        raise lost(error) from None
     finally:
         if running:
             with suppress(ClosedClientError):
@@ -94,17 +95,12 @@ _counter = iter(range(2**63))
 
 def _threads(client: Client) -> int:
     """Threads of all workers; 1 while there are none, so that a task waits for the first."""
+    if client.status != "running":  # it tries to connect again, but what it held is cancelled
+        raise lost(ConnectionError())
     try:
         return max(1, sum(client.nthreads().values()))
     except (AttributeError, OSError) as error:  # the first: a client that lost its scheduler has none to ask
-        raise _lost(error) from None
-
-
-def _lost(error: BaseException) -> ResourceError:
-    return ResourceError(
-        f"the connection to the Dask scheduler was lost ({type(error).__name__}). What is finished is stored: start "
-        "the same command again to go on"
-    )
+        raise lost(error) from None
 
 
 def _key(task: Task) -> str:
@@ -120,7 +116,7 @@ def _result(future: Future, task: Task) -> Any:
             "were out of memory: give workers more memory, or make blocks smaller (activations.block, neighbors.block)"
         ) from None
     except (CancelledError, CommClosedError, TimeoutError) as error:
-        raise _lost(error) from None
+        raise lost(error) from None
     if isinstance(result, DnucError):
         raise result
     return result

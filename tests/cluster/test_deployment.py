@@ -31,7 +31,7 @@ def test_nothing_means_this_machine():
     [(2, 24, 2), (16, 8, 4), (8, 3, 1), (64, 256, 64)],  # with one worker a core the second would hang
 )
 def test_no_more_workers_than_memory_allows(monkeypatch, cores, gib, workers):
-    module = sys.modules["dnuc.cluster.deployment"]
+    module = sys.modules["dnuc.cluster.places.local"]
     monkeypatch.setattr(module, "CPU_COUNT", cores)
     monkeypatch.setattr(module, "MEMORY_LIMIT", gib * 2**30)
     assert Local().processes() == workers

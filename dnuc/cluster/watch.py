@@ -1,0 +1,82 @@
+"""Watching the scheduler: silence and loss are told within seconds, with what to do."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from distributed import Client
+from distributed.client import ClosedClientError
+from distributed.comm import CommClosedError
+
+from dnuc.cluster.progress import Progress
+from dnuc.errors import ResourceError
+
+ASK_EVERY = 2.0  # seconds between questions to the scheduler
+SILENT = 8.0  # seconds without an answer after which that is told; a scheduler under load may take one or two
+REMIND = 60.0  # seconds until it is told again
+
+
+@contextmanager
+def watched(client: Client, progress: Progress) -> Iterator[None]:
+    """Ask the scheduler now and then while the block runs, and tell when it does not answer.
+
+    A process that ends closes its connections, and Dask notices at once. One that hangs, or whose machine was cut off,
+    does neither: then the operating system gives the connection up after `distributed.comm.timeouts.tcp` (30 s), or
+    never. Until then the run waits, which may be right; whoever waits for the run should know.
+
+    Raises
+    ------
+    ResourceError
+        If the connection is lost in the block.
+    """
+    address = address_of(client)
+    loop: Any = client.loop
+    watcher = asyncio.run_coroutine_threadsafe(_ask(client, progress, address), loop.asyncio_loop)
+    try:
+        yield
+    except (CommClosedError, ClosedClientError) as error:
+        raise lost(error, address) from None
+    finally:
+        watcher.cancel()
+
+
+def address_of(client: Client) -> str:
+    """Where a client reaches its scheduler."""
+    scheduler: Any = client.scheduler
+    return str(scheduler.address)
+
+
+async def _ask(client: Any, progress: Progress, address: str) -> None:
+    answered, told = time.monotonic(), 0.0
+    while True:
+        try:
+            await asyncio.wait_for(client.scheduler.identity(n_workers=0), SILENT)
+        except (TimeoutError, OSError, AttributeError):
+            pass  # AttributeError: a client that lost its scheduler has none to ask
+        else:
+            if told:
+                progress.say(f"the scheduler {address} answers again")
+            answered, told = time.monotonic(), 0.0
+        now = time.monotonic()
+        if now - answered >= SILENT and now - (told or -REMIND) >= REMIND:
+            told = now
+            progress.say(
+                f"the scheduler {address} has not answered for {now - answered:.0f} s: it hangs, is overloaded, or its "
+                "machine cannot be reached. The run goes on when it answers; Ctrl-C stops the run, and what is "
+                "finished is stored"
+            )
+        await asyncio.sleep(ASK_EVERY)
+
+
+def lost(error: BaseException, address: str = "") -> ResourceError:
+    """The refusal for a connection that ended."""
+    where = f"{address}, " if address else ""
+    return ResourceError(
+        f"the connection to the Dask scheduler was lost ({where}{type(error).__name__}): it was stopped or killed, or "
+        "cannot be reached any more. What is finished is stored: see that a scheduler runs, and start the same command "
+        "again to go on"
+    )
