@@ -73,6 +73,17 @@ class Run(Results):
             raise DnucError(f"layer {layer!r} has no landscape: {note}")
         return self.array("landscape", name, layer, model)
 
+    def image(self, sample: int) -> np.ndarray:
+        """The image of a sample, (height, width, channels) uint8, as it was before a network's preprocessing.
+
+        `sample` is a position in `samples`, as in a landscape's centers and saddles. DnucError if there is no such
+        sample or, as for representations that are given as arrays, no image.
+        """
+        ids = self.store.read("samples", "id")
+        if not 0 <= sample < len(ids):
+            raise DnucError(f"run {self.path} has no sample {sample}; samples are 0 .. {len(ids) - 1}")
+        return open_source(self.job.data, self.job.seed).image(str(ids[sample]))
+
     def figure(self, name: str) -> Any:
         """A figure of the report as a matplotlib Figure, e.g. "fig2a", "fig4c", "dimension"."""
         source = open_source(self.job.data, self.job.seed)

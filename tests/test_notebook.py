@@ -7,9 +7,10 @@ import pandas as pd
 import pytest
 import xarray as xr
 from matplotlib.figure import Figure
+from sklearn.datasets import load_digits
 
 import dnuc
-from dnuc.errors import DnucError, LayerError, StoreError
+from dnuc.errors import DataError, DnucError, LayerError, StoreError
 from dnuc.pipeline import run_job
 from dnuc.report import write_report
 from dnuc.store import RunStore
@@ -174,6 +175,11 @@ def test_a_figure(run):
         run.figure("fig2")
 
 
+def test_a_run_of_arrays_has_no_images(run):
+    with pytest.raises(DataError, match="has no images, so none for 'row-000003'"):
+        run.image(3)
+
+
 def test_a_run_that_is_not_finished_shows_what_it_has(finished, tmp_path):
     path = tmp_path / "run"
     shutil.copytree(finished[1], path)
@@ -216,3 +222,9 @@ def test_images_are_shown_where_there_are_some(here, tmp_path):
     assert run.samples["hash"].nunique() == 120
     assert run.layers["neighborhood_entropy"].notna().all()
     assert isinstance(run.figure("fig3"), Figure)
+    image = run.image(7)
+    assert (image.dtype, image.shape) == (np.uint8, (8, 8, 1))
+    number = int(run.samples["id"][7].removeprefix("digits-"))
+    np.testing.assert_array_equal(image[..., 0], np.rint(load_digits().images[number] * (255 / 16)))
+    with pytest.raises(DnucError, match=r"has no sample 120; samples are 0 \.\. 119"):
+        run.image(120)
