@@ -1,8 +1,8 @@
 """A job: *what* to compute, read from TOML. Frozen, checked, hashed; it never says where it runs.
 
 A job file has a name, a seed, one [data] table, one [[model]] table a network, and optional tables
-[activations], [neighbors], [measures], [dimension], [landscape], [report]. Unknown keys are refused with the
-closest valid one, because a misspelled setting that is silently ignored costs a night of cluster time.
+[activations], [neighbors], [measures], [dimension], [similarity], [landscape], [report]. Unknown keys are refused with
+the closest valid one, because a misspelled setting that is silently ignored costs a night of cluster time.
 """
 
 from __future__ import annotations
@@ -108,8 +108,10 @@ class Model(Section):
     def _one_origin(self) -> Model:
         if (self.architecture is None) == (self.arrays is None):
             raise ValueError(f"model {self.name!r} needs either 'architecture' or 'arrays'")
-        if "overlaps" in (self.arrays or {}):
-            raise ValueError(f"model {self.name!r}: no layer can be called 'overlaps', where overlaps are stored")
+        for taken in {"overlaps", "similarity"} & {*(self.arrays or ())}:
+            raise ValueError(
+                f"model {self.name!r}: no layer can be called {taken!r}, where what compares layers is stored"
+            )
         if self.architecture is not None and (self.weights is None) == (self.train is None):
             raise ValueError(
                 f"model {self.name!r} needs either 'weights' (an enum name such as 'DEFAULT', 'random', or a "
@@ -159,6 +161,29 @@ class DimensionSettings(Section):
     pca_samples: Annotated[int, Field(ge=2)] = 4096  # drawn for PCA where both N and D are larger than this
 
 
+class Similarity(Section):
+    """[similarity]: matrices that compare all layers of a network with each other; off unless they are asked for."""
+
+    imbalance: bool = False  # information imbalance from every layer to every other, over all samples
+    imbalance_k: Annotated[int, Field(ge=1)] = 1  # neighbors whose ranks are averaged
+    cka: Annotated[tuple[Literal["linear", "gaussian"], ...], AfterValidator(_no_repeats)] = ()
+    widths: Annotated[tuple[Annotated[float, Field(gt=0)], ...], AfterValidator(_no_repeats), Field(min_length=1)] = (
+        0.1,
+        0.4,
+    )  # of Gaussian kernels: sigma as a fraction of the layer's median distance
+    debiased: bool = False  # CKA from the unbiased estimator of HSIC
+    svcca: bool = False
+    pwcca: bool = False
+    variance: Annotated[float, Field(gt=0, le=1)] = 0.99  # share that SVCCA and PWCCA keep of each layer
+    samples: Annotated[int, Field(ge=4)] | None = None  # drawn by seed for CKA, SVCCA and PWCCA; all when absent
+
+    @property
+    def kinds(self) -> list[str]:
+        """What is computed: "imbalance", "cka" (all kernels at once), "cca" (SVCCA and PWCCA)."""
+        asked = {"imbalance": self.imbalance, "cka": bool(self.cka), "cca": self.svcca or self.pwcca}
+        return [kind for kind, wanted in asked.items() if wanted]
+
+
 class LandscapeSettings(Section):
     """[landscape]: density, peaks, tree."""
 
@@ -193,6 +218,7 @@ class Job(Section):
     neighbors: NeighborSearch = NeighborSearch()
     measures: Measures = Measures()
     dimension: DimensionSettings = DimensionSettings()
+    similarity: Similarity = Similarity()
     landscape: LandscapeSettings = LandscapeSettings()
     report: Report = Report()
 
@@ -223,6 +249,11 @@ class Job(Section):
             raise ValueError(
                 f"landscape.density = {self.landscape.density!r} needs at least 4 neighbors, and landscape.k or "
                 f"neighbors.k is {self.landscape_k}: raise it, e.g. to 100"
+            )
+        if self.similarity.imbalance and self.similarity.imbalance_k > k:
+            raise ValueError(
+                f"similarity.imbalance_k asks for {self.similarity.imbalance_k} neighbors, but neighbors.k = {k}: "
+                f"raise neighbors.k to {self.similarity.imbalance_k}"
             )
         if any(m < 1 for m in self.measures.overlap_k):
             raise ValueError("measures.overlap_k: every k must be at least 1")
@@ -298,6 +329,7 @@ _SECTIONS: dict[str, type[BaseModel]] = {
     "neighbors": NeighborSearch,
     "measures": Measures,
     "dimension": DimensionSettings,
+    "similarity": Similarity,
     "landscape": LandscapeSettings,
     "report": Report,
 }

@@ -19,6 +19,7 @@ from dnuc.errors import DnucError, StoreError
 from dnuc.job import Job, read_job
 from dnuc.landscape.stage import landscape_layer
 from dnuc.measures.dimension_stage import dimension_work, outdate_dimensions, run_dimensions
+from dnuc.measures.similarity import outdate_similarity, run_similarity, similarity_work
 from dnuc.measures.stage import measure_layer, overlap_row
 from dnuc.neighbors.graph import accelerator_memory
 from dnuc.neighbors.search import check_search
@@ -107,9 +108,11 @@ def run_stages(store: RunStore, job: Job, cluster: Cluster) -> None:
     dimensions = dimension_work(job, digests, {(s.model, s.layer): s.digest for s in searches}, classes)
     outdate(store, searches)
     outdate_dimensions(store, dimensions)
+    outdate_similarity(store, job, digests)
     run_neighbors(store, searches, job.neighbors, cluster)
     done = run_measures(store, job, searches, classes, cluster) + run_landscapes(store, job, searches, classes, cluster)
     done += run_dimensions(store, job, dimensions, cluster)
+    done += run_similarity(store, job, similarity_work(job, digests), cluster)
     run_report(store, job, digest(RESULTS, __version__, done, job.title, job.report.model_dump()), cluster)
     mark_finished(store, job)
     store.consolidate()

@@ -13,6 +13,7 @@ from dnuc.data import Samples, Source, open_source
 from dnuc.errors import DataError
 from dnuc.job import Data, Job, NeighborSearch
 from dnuc.measures.dimension_plan import check_dimension, check_spectrum, dimension_flop
+from dnuc.measures.similarity import check_similarity
 from dnuc.neighbors.blocks import Blocks
 from dnuc.neighbors.calibration import Calibration
 from dnuc.neighbors.search import check_search
@@ -98,6 +99,7 @@ def plan_within(job: Job, capacity: Capacity) -> Plan:
         check_rows(network, n, job.data.max_unreadable)
         outlined = outline(network, job, image_shape, n_classes)
         features = [int(entry["features"]) for entry in outlined]
+        check_similarity(job.similarity, n, features, itemsize, capacity.memory)
         block[network.name] = rows_of_block(n, features, capacity.memory, job.activations)
         for entry in outlined:
             d = int(entry["features"])

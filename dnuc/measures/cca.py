@@ -111,9 +111,12 @@ def check_memory(n: int, features: int, memory: int, label: str) -> None:
 class Scores(Protocol):
     """The samples along some directions: orthonormal columns (N, p), of which some rows are read at a time."""
 
-    shape: tuple[int, int]
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, p)."""
 
-    def __getitem__(self, rows: slice) -> np.ndarray: ...
+    def __getitem__(self, rows: slice, /) -> np.ndarray:
+        """(rows, p)."""
 
 
 class ProjectedScores:
@@ -122,7 +125,10 @@ class ProjectedScores:
     def __init__(self, x: Centered, directions: np.ndarray) -> None:
         """`directions`: (D, p)."""
         self._x, self.directions = x, directions
-        self.shape = (x.n, directions.shape[1])
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self._x.n, self.directions.shape[1]
 
     def __getitem__(self, rows: slice) -> np.ndarray:
         return self._x.read(rows, slice(0, self._x.features)) @ self.directions

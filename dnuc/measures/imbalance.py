@@ -104,12 +104,27 @@ def conditional_ranks(
     if y_neighbors is not None:
         _same_samples(y_neighbors.n_samples, y, "y_neighbors")
         ranks = listed_ranks(near, y_neighbors.index)
-    unknown = ranks == 0
-    if unknown.any():
-        radius, before = rank_balls(near, unknown, y, memory_limit=memory_limit, client=client)
+    return complete_ranks(near, ranks, y, precision=precision, memory_limit=memory_limit, client=client)
+
+
+def complete_ranks(
+    near: np.ndarray,
+    ranks: np.ndarray,
+    y: Any,
+    *,
+    precision: Precision = "auto",
+    memory_limit: int | str | None = None,
+    client: Any = None,
+) -> np.ndarray:
+    """The ranks in y (N, k) of samples `near` (N, k): those that are known, and for each 0 the one that is counted."""
+    found = ranks.copy()
+    columns = (ranks == 0).any(axis=0)
+    if columns.any():
+        wanted = ranks[:, columns] == 0
+        radius, before = rank_balls(near[:, columns], wanted, y, memory_limit=memory_limit, client=client)
         counts = count_within(y, radius, before=before, precision=precision, memory_limit=memory_limit, client=client)
-        ranks[unknown] = counts[unknown] + 1
-    return ranks
+        found[:, columns] = np.where(wanted, counts + 1, ranks[:, columns])
+    return found
 
 
 def listed_ranks(near: np.ndarray, lists: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ import numpy as np
 from dnuc.errors import DnucError
 from dnuc.measures.panels import CHUNK, Centered, draw_rows, tiles
 
+ROUNDING = 1e-13  # of squared distances, in units of the squared norms
 MEDIAN_ROWS = 2048  # of which all pairs make the median distance
 
 
@@ -23,10 +24,10 @@ class Gram:
 
     @property
     def distance_sq(self) -> np.ndarray:
-        """(R, C) squared distances, exactly 0 from a sample to itself."""
-        found = self.rows_sq[:, None] + self.columns_sq
-        found -= 2 * self.products
-        np.maximum(found, 0, out=found)
+        """(R, C) squared distances, exactly 0 from a sample to itself, and where rounding is all that differs."""
+        norms = self.rows_sq[:, None] + self.columns_sq
+        found = norms - 2 * self.products
+        found[found < ROUNDING * norms] = 0
         if self.diagonal:
             np.fill_diagonal(found, 0)
         return found

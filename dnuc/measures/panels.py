@@ -12,44 +12,25 @@ from typing import Any
 import numpy as np
 
 from dnuc.errors import DataError, DnucError
-from dnuc.store import DamagedError, StoredArray
+from dnuc.store import DamagedError, StoredArray, Subset
 
 TILE = 1024  # rows of a tile of an N x N matrix; features of a tile of a D x D matrix
 CHUNK = 8192  # features (or rows) read and multiplied at once: what is stored together
-READ = 4096  # rows that are read at once to pick some of them
 
 
-def tiles(n: int, width: int = TILE, first: int = 0) -> list[slice]:
-    """Consecutive slices of at most `width` that make up first .. n.
+def tiles(n: int, width: int | None = None, first: int = 0) -> list[slice]:
+    """Consecutive slices of at most `width` (a tile when absent) that make up first .. n.
 
     >>> tiles(5, 2)
     [slice(0, 2, None), slice(2, 4, None), slice(4, 5, None)]
     """
-    return [slice(start, min(start + width, n)) for start in range(first, n, width)]
+    step = width or TILE
+    return [slice(start, min(start + step, n)) for start in range(first, n, step)]
 
 
 def pairs_of_tiles(n: int) -> list[tuple[slice, slice]]:
     """Pairs i <= j of the row tiles of a symmetric N x N matrix, in the order in which their sums are added up."""
     return [(i, j) for i in tiles(n) for j in tiles(n, first=i.start)]
-
-
-class PickedRows:
-    """Some rows of an array as an array of their own, read a panel at a time; small to send if the array is."""
-
-    def __init__(self, source: Any, rows: np.ndarray) -> None:
-        """`rows`: increasing positions."""
-        self.source, self.rows = source, rows
-        self.shape, self.dtype = (len(rows), source.shape[1]), source.dtype
-
-    def __getitem__(self, key: tuple[slice, slice]) -> np.ndarray:
-        wanted, features = key
-        rows = self.rows[wanted]
-        parts = [np.empty((0, len(range(*features.indices(self.shape[1])))), self.dtype)]
-        for block in np.unique(rows // READ):
-            here = rows[rows // READ == block]
-            part = read_values(self.source, slice(int(here[0]), int(here[-1]) + 1), features)
-            parts.append(part[here - here[0]])
-        return np.concatenate(parts)
 
 
 def draw_rows(n: int, count: int, seed: int) -> np.ndarray:
@@ -128,7 +109,7 @@ class Centered:
 
     def picked(self, rows: np.ndarray) -> Centered:
         """Some of the rows, without the mean of all of them."""
-        return replace(self, source=PickedRows(self.source, rows))
+        return replace(self, source=Subset(self.source, rows))
 
 
 def checked_pair(x: Any, y: Any, least: int = 2) -> tuple[Any, Any]:
@@ -175,8 +156,6 @@ def _check(source: Any, label: str, values: np.ndarray, rows: slice, features: s
     if np.isfinite(values).all():
         return
     bad = np.flatnonzero(~np.isfinite(values).all(axis=1)) + rows.start
-    if isinstance(source, PickedRows):
-        bad, source = source.rows[bad], source.source
     if isinstance(source, StoredArray):
         place = (int(bad[0]), features.start)
         raise DamagedError(source.run, source.group, source.name, place, "values are missing: a file is lost")

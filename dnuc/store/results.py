@@ -42,6 +42,14 @@ _PROFILE = {
     "method": "str", "rank": "int64", "blocks": "int64", "samples": "float64",
     "scale": "float64", "value": "float64", "error": "float64", "dropped": "int64",
 }  # fmt: skip
+# the matrices that compare layers, by the group of models/<model>/similarity that holds them
+SIMILARITIES = {
+    "information_imbalance": "imbalance",
+    "linear_cka": "cka",
+    "gaussian_cka": "cka",
+    "svcca": "cca",
+    "pwcca": "cca",
+}
 _OVERLAPS = ("label_overlap", "macro_overlap", "input_overlap", "output_overlap", "next_overlap")
 
 
@@ -206,6 +214,40 @@ class Results:
         count = np.bincount(labels[labels >= 0], minlength=len(value))
         names = self.label_names[: len(value)]
         return pd.DataFrame({"label": np.arange(len(value)), "class_name": names, "samples": count, "value": value})
+
+    def similarity(self, model: str, measure: str, width: float | None = None) -> pd.DataFrame:
+        """How alike all layers of a model are by one measure, with their names: a row and a column a layer.
+
+        Parameters
+        ----------
+        measure : str
+            "information_imbalance" (from the row's layer to the column's), "linear_cka", "gaussian_cka", "svcca", or
+            "pwcca" (weighted by the row's layer).
+        width : float, optional
+            Of the Gaussian, one of the job's; the smallest when absent.
+
+        Raises
+        ------
+        StoreError
+            If the run does not hold it.
+        """
+        if measure not in SIMILARITIES:
+            raise StoreError(f"there is no similarity {measure!r}; {closest(measure, SIMILARITIES)}")
+        group = f"models/{model}/similarity/{SIMILARITIES[measure]}"
+        if model not in self.models or not self.store.is_complete(group) or not self.store.has(group, measure):
+            raise StoreError(
+                f"run {self.path} has no {measure} of model {model!r}: ask for it in the job, table [similarity], and "
+                "finish the run"
+            )
+        attributes, values = self.store.attributes(group), self.store.read(group, measure)
+        if measure == "gaussian_cka":
+            widths = attributes["widths"]
+            chosen = min(widths) if width is None else width
+            if chosen not in widths:
+                raise StoreError(f"no Gaussian of width {width} in run {self.path}: its widths are {widths}")
+            values = values[widths.index(chosen)]
+        names = pd.Index(attributes["layers"], name="layer")
+        return pd.DataFrame(values, index=names, columns=names.rename("other_layer"))
 
     def dataset(self, layer: str, model: str | None = None) -> xr.Dataset:
         """Every finished stage of a layer as one lazy xarray Dataset with named dimensions."""

@@ -13,7 +13,12 @@ without touching another::
     models/<model>/<layer>/classes             intrinsic dimension of each class
     models/<model>/<layer>/spectrum            variance along the principal components
     models/<model>/<layer>/landscape           density, peaks, saddles
+    models/<model>/<layer>/moments             mean activation, for the comparison of layers
+    models/<model>/<layer>/scores              samples along principal directions, while layers are compared
     models/<model>/overlaps                    all pairs of layers
+    models/<model>/similarity/imbalance        the same: information imbalance
+    models/<model>/similarity/cka              centered kernel alignment
+    models/<model>/similarity/cca              canonical correlations
 """
 
 from __future__ import annotations
@@ -129,6 +134,37 @@ OVERLAPS = _group(
     Variable("layer_overlap", ("overlap_k", "layer", "other_layer"), "float64", "mean overlap of all pairs of layers"),
 )
 
+PAIR = ("layer", "other_layer")
+
+MOMENTS = _group(
+    Variable("feature_mean", ("feature",), "float64", "mean activation of the samples that are compared"),
+)
+
+SCORES = _group(
+    Variable("score", ("compared_sample", "direction"), "float64", "samples along principal directions, orthonormal"),
+)
+
+IMBALANCE = _group(
+    Variable("information_imbalance", PAIR, "float64", "from the layer to the other layer"),
+    Variable("column_done", ("other_layer",), "uint8", "1 once the imbalances to the other layer are stored", fill=0),
+)
+
+CKA = _group(
+    Variable("linear_cka", PAIR, "float64", "centered kernel alignment with linear kernels"),
+    Variable("gaussian_cka", ("width", *PAIR), "float64", "the same with Gaussians of the job's widths"),
+    Variable("tile_products", ("tile", "kernel", *PAIR), "float64", "sums over the pairs of samples of a tile"),
+    Variable(
+        "tile_sums", ("tile", "kernel", "layer", "side", "row"), "float64", "rows, columns and diagonal of a tile"
+    ),
+    Variable("tile_done", ("tile",), "uint8", "1 once a tile's sums are stored", fill=0),
+)
+
+CCA = _group(
+    Variable("svcca", PAIR, "float64", "mean canonical correlation"),
+    Variable("pwcca", PAIR, "float64", "canonical correlations weighted by the layer that comes first"),
+    Variable("row_done", ("layer",), "uint8", "1 once the layer's correlations with all are stored", fill=0),
+)
+
 STAGES: dict[str, dict[str, Variable]] = {
     "samples": SAMPLES,
     "activations": ACTIVATIONS,
@@ -140,4 +176,9 @@ STAGES: dict[str, dict[str, Variable]] = {
     "spectrum": SPECTRUM,
     "landscape": LANDSCAPE,
     "overlaps": OVERLAPS,
+    "moments": MOMENTS,
+    "scores": SCORES,
+    "imbalance": IMBALANCE,
+    "cka": CKA,
+    "cca": CCA,
 }

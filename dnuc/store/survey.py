@@ -82,6 +82,7 @@ def survey_run(store: RunStore) -> Survey:
         StoredStage("landscape", layers_with("landscape")),
         StoredStage("dimension", layers_with("dimension")),
         *(StoredStage(stage, layers_with(stage)) for stage in _asked(job)),
+        *_similarity(store, job, models if all(found) else []),
         StoredStage("report", Count(int(finished == wanted and _has_report(store)), 1, "page")),
     ]
     return Survey(job, tuple(stages), changed=finished not in ("", wanted))
@@ -141,6 +142,16 @@ def _training(job: Job | None, extracted: set[str]) -> list[StoredStage]:
     trained = [model.name for model in job.model if model.train is not None] if job is not None else []
     done = sum(name in extracted for name in trained)
     return [StoredStage("training", Count(done, len(trained), "networks"))] if trained else []
+
+
+def _similarity(store: RunStore, job: Job | None, models: list[str]) -> list[StoredStage]:
+    """The comparisons of layers that the job asks for."""
+    if job is None or not job.similarity.kinds:
+        return []
+    groups = [f"models/{model}/similarity/{kind}" for model in models for kind in job.similarity.kinds]
+    done = sum(_state(store, group).complete for group in groups)
+    total = len(job.similarity.kinds) * len(store.models())
+    return [StoredStage("similarity", Count(done, total, "matrices"))]
 
 
 def _job_digest(job: Job | None) -> str:

@@ -88,9 +88,9 @@ def test_any_scale_and_one_tiny_direction():
 
 def test_panels_change_less_than_rounding(monkeypatch):
     expected = {name: (svcca(*PAIRS[name]), pwcca(*PAIRS[name])) for name in PAIRS}
-    tiles = panels.tiles
+    monkeypatch.setattr(panels, "TILE", 16)
     for module in (cca, kernels, panels):
-        monkeypatch.setattr(module, "tiles", lambda n, width=None, first=0: tiles(n, (width and 48) or 16, first))
+        monkeypatch.setattr(module, "CHUNK", 48)
     for name, found in expected.items():
         assert (svcca(*PAIRS[name]), pwcca(*PAIRS[name])) == pytest.approx(found, rel=1e-10)
 

@@ -10,8 +10,8 @@ from dnuc.errors import DataError, DnucError
 from dnuc.measures import cka as module
 from dnuc.measures import kernels, panels
 from dnuc.measures.cka import cka, linear_hsic
-from dnuc.measures.panels import Centered, PickedRows, draw_rows
-from dnuc.store import DamagedError, StoredArray
+from dnuc.measures.panels import Centered, draw_rows
+from dnuc.store import DamagedError, StoredArray, Subset
 from tests import reference, synthetic
 
 N = 70
@@ -42,13 +42,9 @@ def test_tiles_and_chunks_change_less_than_rounding(tile, kernel, width, monkeyp
     """Tiles are of one constant size; if they were of another, only the order of additions would change."""
     x, y = PAIRS["wide and narrow"]
     expected = cka(x, y, kernel, width)
-    for module_, name, value in (
-        (panels, "TILE", tile), (kernels, "CHUNK", 48), (panels, "CHUNK", 48), (panels, "READ", 7)
-    ):  # fmt: skip
-        monkeypatch.setattr(module_, name, value)
-    tiles = panels.tiles
-    for module_ in (module, kernels, panels):
-        monkeypatch.setattr(module_, "tiles", lambda n, width=None, first=0: tiles(n, width or tile, first))
+    monkeypatch.setattr(panels, "TILE", tile)
+    for part in (kernels, panels):
+        monkeypatch.setattr(part, "CHUNK", 48)
     assert cka(x, y, kernel, width) == pytest.approx(expected, rel=1e-12)
 
 
@@ -125,16 +121,13 @@ def test_stored_and_dask_arrays_give_the_same(tmp_path):
         assert cka(da.from_array(x, chunks=(35, 70)), y, kernel) == expected
 
 
-def test_picked_rows_are_an_array_of_their_own(monkeypatch):
-    monkeypatch.setattr(panels, "READ", 10)
-    x = synthetic.normal(55, 7)
+def test_rows_are_drawn_by_seed():
     rows = draw_rows(55, 23, seed=1)
-    picked = PickedRows(x, rows)
-    assert picked.shape == (23, 7)
-    np.testing.assert_array_equal(picked[3:17, 2:6], x[rows][3:17, 2:6])
-    assert picked[5:5, :].shape == (0, 7)
-    np.testing.assert_array_equal(draw_rows(9, 10, seed=0), np.arange(9))
+    assert len(set(rows.tolist())) == 23
     assert (np.diff(rows) > 0).all()
+    np.testing.assert_array_equal(rows, draw_rows(55, 23, seed=1))
+    assert not np.array_equal(rows, draw_rows(55, 23, seed=2))
+    np.testing.assert_array_equal(draw_rows(9, 10, seed=0), np.arange(9))
 
 
 @pytest.mark.parametrize(
@@ -166,7 +159,7 @@ def test_bad_values_are_named(tmp_path):
     ):
         cka(x, y)
     with pytest.raises(DataError, match="positions 9"):
-        Centered.of(PickedRows(y, np.array([1, 9, 20])))
+        Centered.of(Subset(y, np.array([1, 9, 20])))
     with pytest.raises(DataError, match="sum overflows"):
         cka(np.full((30, 1), 1e308) * np.where(np.arange(30) % 2, 1, 0.9)[:, None], x)
     group = zarr.create_group(str(tmp_path))

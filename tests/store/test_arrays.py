@@ -124,7 +124,7 @@ def test_every_declared_array_can_be_stored_and_read(tmp_path):
     for stage, variables in STAGES.items():
         group = "samples" if stage == "samples" else stage_group("m", "l", stage)
         for name, variable in variables.items():
-            shape = (3, 4, 5)[: len(variable.dims)]
+            shape = (3, 4, 5, 2, 2)[: len(variable.dims)]
             if variable.dtype == "str":
                 values = np.array(["a", "", "ü"], dtype=np.dtypes.StringDType())
             else:
