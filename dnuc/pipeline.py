@@ -110,7 +110,8 @@ def run_stages(store: RunStore, job: Job, cluster: Cluster) -> None:
     outdate_dimensions(store, dimensions)
     outdate_similarity(store, job, digests)
     run_neighbors(store, searches, job.neighbors, cluster)
-    done = run_measures(store, job, searches, classes, cluster) + run_landscapes(store, job, searches, classes, cluster)
+    done = run_measures(store, job, searches, classes, cluster)
+    done += run_landscapes(store, job, searches, manifest, cluster)
     done += run_dimensions(store, job, dimensions, cluster)
     done += run_similarity(store, job, similarity_work(job, digests), cluster)
     run_report(store, job, digest(RESULTS, __version__, done, job.title, job.report.model_dump()), cluster)
@@ -188,9 +189,17 @@ def _run_overlaps(store: RunStore, job: Job, model: str, count: int, key: str, c
     store.finish(group, layers=[entry["name"] for entry in store.layers(model)], overlap_k=ks)
 
 
-def run_landscapes(store: RunStore, job: Job, searches: list[LayerSearch], classes: str, cluster: Cluster) -> list[str]:
-    """Density, peaks and tree of every layer; returns the digests of what is stored then."""
+def run_landscapes(
+    store: RunStore, job: Job, searches: list[LayerSearch], manifest: dict[str, str], cluster: Cluster
+) -> list[str]:
+    """Density, peaks and tree of every layer; returns the digests of what is stored then.
+
+    `manifest` has the digests of the samples' classes and of their taxonomy.
+    """
     settings = job.landscape.model_dump() | {"k": job.landscape_k}
+    classes = manifest["classes"]
+    if "taxonomy" in manifest:
+        settings["seed"], classes = job.seed, digest(classes, manifest["taxonomy"])
     digests, tasks = [], []
     for search in searches:
         model, layer = search.model, search.layer

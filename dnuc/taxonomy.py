@@ -113,6 +113,10 @@ class Taxonomy:
         """Number of classes."""
         return len(self.leaf)
 
+    def take(self, classes: np.ndarray) -> Taxonomy:
+        """The same tree for some of the classes, by their numbers."""
+        return Taxonomy(self.parent, self.key, self.name, self.leaf[classes])
+
     @cached_property
     def depth(self) -> np.ndarray:
         """(n_nodes,) int64: steps from the root to each node."""

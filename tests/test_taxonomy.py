@@ -111,6 +111,13 @@ def test_several_roots_are_joined():
         Taxonomy.of_parents({"a": "x", "b": "all"}, ["a", "b"])
 
 
+def test_some_of_the_classes():
+    tree = Taxonomy.of_parents(ANIMALS, CLASSES)
+    some = tree.take(np.array([3, 0]))
+    assert [some.key[node] for node in some.leaf] == ["cup", "tench"]
+    np.testing.assert_array_equal(some.distances(), tree.distances()[np.ix_([3, 0], [3, 0])])
+
+
 def test_what_is_above_no_class_is_left_out():
     assert Taxonomy.of_parents(ANIMALS, ["cup"]).key == ("entity", "thing", "cup")
     assert Taxonomy.of_parents(ANIMALS, ["cup"]).levels == ()

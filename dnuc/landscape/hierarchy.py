@@ -11,11 +11,13 @@ from scipy.cluster import hierarchy
 from scipy.spatial.distance import squareform
 
 from dnuc.errors import DnucError
-from dnuc.landscape.agreement import BranchAgreement, compare_branches
+from dnuc.landscape.agreement import BranchAgreement, agreement, compare_branches
 from dnuc.landscape.branches import branch_counts
 from dnuc.landscape.mantel import Mantel, mantel
 from dnuc.landscape.tree import Tree
 from dnuc.taxonomy import MEASURES, Measure, Taxonomy
+
+COLUMNS = ["depth", "n_groups", "ari", "ami", "purity", "branches", "branch_ari", "branch_ami", "branch_purity"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -102,6 +104,15 @@ def taxonomy_agreement(
     )
 
 
+def level_agreement(labels: np.ndarray, classes: np.ndarray, taxonomy: Taxonomy) -> pd.DataFrame:
+    """Of the peaks alone, where they are too many for a tree: depth, n_groups, ari, ami, purity of every level."""
+    found = []
+    for depth in taxonomy.levels:
+        level = agreement(labels, taxonomy.level(depth)[classes])
+        found.append((depth, _groups(taxonomy, depth), level.ari, level.ami, level.purity))
+    return pd.DataFrame(found, columns=COLUMNS[:5])
+
+
 def tree_distances(tree: Tree) -> np.ndarray:
     """How far apart the peaks are in the tree: the height at which they merge (cophenetic distance).
 
@@ -150,13 +161,16 @@ def _by_group(count: np.ndarray, group_of_class: np.ndarray) -> np.ndarray:
 def _levels(taxonomy: Taxonomy, branches: list[BranchAgreement]) -> pd.DataFrame:
     rows = []
     for depth, found in zip(taxonomy.levels, branches, strict=True):
-        row = {"depth": depth, "n_groups": len(np.unique(taxonomy.level(depth)))}
+        row = {"depth": depth, "n_groups": _groups(taxonomy, depth)}
         row |= {name: getattr(found, name)[-1] for name in ("ari", "ami", "purity")}
         row |= {"branches": found.best}
         row |= {f"branch_{name}": getattr(found, name)[found.best - 1] for name in ("ari", "ami", "purity")}
         rows.append(row)
-    columns = ["depth", "n_groups", "ari", "ami", "purity", "branches", "branch_ari", "branch_ami", "branch_purity"]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _groups(taxonomy: Taxonomy, depth: int) -> int:
+    return len(np.unique(taxonomy.level(depth)))
 
 
 def _assumed(tree: Tree, peak: np.ndarray) -> float:

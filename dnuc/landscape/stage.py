@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,13 @@ from dnuc.landscape.adaptive import kstar_density, pak_density
 from dnuc.landscape.agreement import agreement
 from dnuc.landscape.branches import composition
 from dnuc.landscape.density import Density, knn_density
+from dnuc.landscape.hierarchy import level_agreement, taxonomy_agreement
 from dnuc.landscape.newick import to_newick
 from dnuc.landscape.peaks import Landscape, density_peaks
-from dnuc.landscape.tree import peak_tree
+from dnuc.landscape.tree import Tree, peak_tree
 from dnuc.neighbors.lists import Neighbors, stored_neighbors
-from dnuc.store import RunStore, stage_group
+from dnuc.store import RunStore, stage_group, stored_taxonomy
+from dnuc.taxonomy import Taxonomy
 
 LARGEST_TREE = 2000  # peaks; beyond that a drawn tree shows nothing
 
@@ -24,9 +27,9 @@ LARGEST_TREE = 2000  # peaks; beyond that a drawn tree shows nothing
 def landscape_layer(store: RunStore, model: str, layer: str, settings: Mapping[str, Any], digest: str) -> None:
     """Density, peaks, saddles, tree and agreement with the classes of one layer, computed and stored.
 
-    `settings`: those of [landscape] in the job. A layer whose density does not exist (no intrinsic dimension,
-    or more duplicates than neighbors) is stored with a note that says why, and does not stop the run. Nothing is stored
-    where a landscape of this `digest` is not awaited.
+    `settings`: those of [landscape] in the job, and the job's seed if it has a taxonomy. A layer whose density does not
+    exist (no intrinsic dimension, or more duplicates than neighbors) is stored with a note that says why, and does not
+    stop the run. Nothing is stored where a landscape of this `digest` is not awaited.
     """
     group = stage_group(model, layer, "landscape")
     neighbors = stored_neighbors(store, model, layer)
@@ -40,17 +43,23 @@ def landscape_layer(store: RunStore, model: str, layer: str, settings: Mapping[s
             store.finish(group, note=str(error))
         return
     found = density_peaks(neighbors, density, settings["z"], convention=settings["convention"])
+    tree = peak_tree(found, settings["tree_method"]) if found.n_peaks <= LARGEST_TREE else None
     values = {
         "n_peaks": found.n_peaks,
         "core_share": float(found.core.mean()),
         "dimension": dimension,
         **{name: settings[name] for name in ("density", "k", "error_model", "z", "convention")},
         **_adaptive_values(density, settings),
-        "tree": _tree(store, found, settings["tree_method"]),
+        "tree": _tree(store, found, tree, settings["tree_method"]),
         **_agreements(store, found.labels),
     }
+    arrays = _arrays(density, found)
+    taxonomy = stored_taxonomy(store)
+    if taxonomy is not None:
+        told, more = _taxonomy(found.labels, store.read("samples", "label"), taxonomy, tree, settings["seed"])
+        values, arrays = values | told, arrays | more
     if store.awaits(group, digest):
-        store.save(group, _arrays(density, found))
+        store.save(group, arrays)
         store.finish(group, **values)
 
 
@@ -102,11 +111,10 @@ def _arrays(density: Density, found: Landscape) -> dict[str, np.ndarray]:
     }
 
 
-def _tree(store: RunStore, found: Landscape, method: str) -> dict[str, Any] | None:
+def _tree(store: RunStore, found: Landscape, tree: Tree | None, method: str) -> dict[str, Any] | None:
     """The tree as plain values: the merges, and which of them rest on the fill; and as Newick text."""
-    if found.n_peaks > LARGEST_TREE:
+    if tree is None:
         return None
-    tree = peak_tree(found, method)
     return {
         "method": method,
         "linkage": tree.linkage.tolist(),
@@ -130,5 +138,41 @@ def _agreements(store: RunStore, peaks: np.ndarray) -> dict[str, float]:
         classes = store.read("samples", reference)
         if np.count_nonzero(classes >= 0) >= 2:
             found = agreement(peaks, classes)
-            values[f"ari_{name}"], values[f"ami_{name}"] = found.ari, found.ami
+            values |= {f"ari_{name}": found.ari, f"ami_{name}": found.ami, f"purity_{name}": found.purity}
     return values
+
+
+def _taxonomy(
+    labels: np.ndarray, classes: np.ndarray, taxonomy: Taxonomy, tree: Tree | None, seed: int
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """How far peaks and tree reproduce the taxonomy, as values and arrays; without a tree only the peaks.
+
+    A class none of whose images could be read has no place in the tree.
+    """
+    present, code = np.unique(classes, return_inverse=True)
+    kinds = taxonomy.take(present)
+    if tree is None:
+        return {"taxonomy": {"levels": level_agreement(labels, code, kinds).to_dict("records")}}, {}
+    found = taxonomy_agreement(tree, labels, code, kinds, seed=seed)
+    distances = {measure: _plain(asdict(test)) for measure, test in found.distances.items()}
+    values = {
+        "taxonomy_correlation": distances["wu_palmer"]["correlation"],
+        "taxonomy_p_value": distances["wu_palmer"]["p_value"],
+        "taxonomy": {
+            "levels": found.levels.to_dict("records"),
+            "distances": distances,
+            "assumed_share": found.assumed_share,
+        },
+    }
+    peak, share = np.full(taxonomy.n_classes, -1), np.full(taxonomy.n_classes, np.nan)
+    peak[present], share[present] = found.class_peak, found.class_share
+    arrays = {"class_peak": peak, "class_peak_share": share}
+    if found.branches:
+        for name in ("ari", "ami", "purity"):
+            arrays[f"branch_{name}"] = np.stack([getattr(level, name) for level in found.branches], axis=1)
+    return values, arrays
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    """NaN as None: attributes are JSON."""
+    return {key: None if value != value else value for key, value in values.items()}

@@ -13,6 +13,8 @@ from dnuc.errors import LayerError, StoreError, closest
 from dnuc.job import Job, read_job
 from dnuc.store.networks import networks_table
 from dnuc.store.run import RunStore, stage_group
+from dnuc.store.taxonomy import stored_taxonomy
+from dnuc.taxonomy import Taxonomy
 
 # scalar results that become columns of the layer table, by the stage that records them
 _COLUMNS = {
@@ -32,7 +34,18 @@ _COLUMNS = {
     "dimension": ("dimension_gride", "dimension_gride_error"),
     "classes": ("class_dimension", "class_dimension_std"),
     "spectrum": ("pca_dimension",),
-    "landscape": ("n_peaks", "core_share", "ari_class", "ami_class", "ari_macro", "ami_macro"),
+    "landscape": (
+        "n_peaks",
+        "core_share",
+        "ari_class",
+        "ami_class",
+        "purity_class",
+        "ari_macro",
+        "ami_macro",
+        "purity_macro",
+        "taxonomy_correlation",
+        "taxonomy_p_value",
+    ),
 }
 _PLACE = ("module", "depth", "relative_depth", "features")
 _LAYER_STAGES = (
@@ -94,6 +107,18 @@ class Results:
     def macro_names(self) -> list[str]:
         """Macro class names; may be empty."""
         return list(self.store.attributes("samples")["macro_names"])
+
+    @property
+    def taxonomy(self) -> Taxonomy | None:
+        """What the classes are kinds of, if the job says; classes in the order of `label_names`."""
+        return stored_taxonomy(self.store)
+
+    def taxonomy_levels(self, layer: str, model: str | None = None) -> pd.DataFrame:
+        """How far the peaks and their tree agree with each level of the taxonomy, see `TaxonomyAgreement.levels`.
+
+        Empty where the job has no taxonomy.
+        """
+        return pd.DataFrame(self.attributes("landscape", layer, model).get("taxonomy", {}).get("levels", []))
 
     @property
     def models(self) -> list[str]:

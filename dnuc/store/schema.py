@@ -128,6 +128,11 @@ LANDSCAPE = _group(
     Variable("saddle_log_density", ("saddle",), "float64", "log density at the saddle"),
     Variable("saddle_error", ("saddle",), "float64", "its standard error"),
     Variable("saddle_sample", ("saddle",), "int64", "sample that is the saddle point"),
+    Variable("branch_ari", ("branches", "level"), "float64", "tree cut into 1, 2, ... branches: ARI with each level"),
+    Variable("branch_ami", ("branches", "level"), "float64", "the same, adjusted mutual information"),
+    Variable("branch_purity", ("branches", "level"), "float64", "the same, share in the main group of their branch"),
+    Variable("class_peak", ("class",), "int64", "peak that holds most of the class's samples; -1 where it has none"),
+    Variable("class_peak_share", ("class",), "float64", "share of the class's samples that it holds"),
 )
 
 OVERLAPS = _group(
