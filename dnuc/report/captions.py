@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dnuc.report.dimension_words import two_nn_words
 from dnuc.report.dimensions import TRAININGS, correlation, measured_errors, trainings
 from dnuc.report.findings import Findings
 from dnuc.report.peak_map import DRAWN, LINES
@@ -72,11 +73,40 @@ def _matrix(findings: Findings, model: str) -> str:
 
 def _dimension(findings: Findings, model: str) -> str:
     return (
-        f"TwoNN estimate on the {findings.job.measures.fraction:.0%} smallest ratios of the distances to the second "
-        "and the first neighbor, with the standard error of the fit; relative depth is depth divided by the depth of "
-        "the output. Values above about 20 are lower bounds. Facco et al. 2017; Ansuini et al. 2019."
-        + _published(findings, findings.models, ["intrinsic_dimension"])
+        f"{two_nn_words(findings.job)} (to the second and to the first neighbor), with the standard error; relative "
+        "depth is depth divided by the depth of the output. Values above about 20 are lower bounds. Facco et al. 2017; "
+        "Ansuini et al. 2019." + _published(findings, findings.models, ["intrinsic_dimension"])
     )
+
+
+def _scales(findings: Findings, model: str) -> str:
+    text = (
+        "Circles: Gride, the maximum-likelihood estimate from the ratio of the distances to neighbors n and 2n, for "
+        "growing n, over the mean of the two distances, with its standard error (Denti et al. 2022). "
+    )
+    if findings.job.dimension.decimation:
+        text += (
+            f"Squares: {two_nn_words(findings.job)}, of fewer and fewer samples, over the distance to the second "
+            "neighbor: mean and standard deviation over disjoint random blocks (of all samples, the standard error). "
+        )
+    return text + (
+        "Scales are in units of the layer's distances. Neighborhoods of close samples overlap, so from one data set to "
+        f"another values spread about 1.3 times their standard error. {ANSUINI}, Fig. 2B."
+    )
+
+
+def _compared(findings: Findings, model: str) -> str:
+    settings, layers = findings.job.dimension, findings.of(model)
+    text = f"{two_nn_words(findings.job)}; Gride at the largest rank, that is, at a larger distance. "
+    if layers["class_dimension"].notna().any():
+        text += "Of each class: neighbors among its own samples; mean and standard deviation over the classes. "
+    if layers["pca_dimension"].notna().any():
+        scaled = " of features divided by their standard deviation" if settings.standardize else ""
+        text += (
+            f"PC-ID: the number of principal components{scaled} that hold more than {settings.variance:.0%} of the "
+            "variance. "
+        )
+    return text + f"Bars are standard errors where nothing else is said. {ANSUINI}, Sec. 3.1, 3.3 and Fig. 5C."
 
 
 def _untrained(findings: Findings, model: str) -> str:
@@ -208,6 +238,18 @@ _WORDS: dict[str, tuple[str, str, Callable[[Findings, str], str]]] = {
         "Intrinsic dimension",
         "The hump: representations first expand, then shrink towards the output.",
         _dimension,
+    ),
+    "dimension_scale": (
+        "Dimension against scale",
+        "Where a profile is flat, the dimension is that of a manifold; where it falls with the distance, noise adds "
+        "dimensions at short distances.",
+        _scales,
+    ),
+    "dimension_compared": (
+        "Dimensions compared",
+        "Whether the dimension is about the same at a larger scale and within classes, and how far the linear one is "
+        "above it.",
+        _compared,
     ),
     "dimension_untrained": (
         "Trained and untrained",

@@ -14,6 +14,7 @@ from dnuc.report.findings import Findings, Images
 from dnuc.report.hubs import input_and_hubs
 from dnuc.report.matrix import overlap_matrix
 from dnuc.report.peak_map import peak_map
+from dnuc.report.scales import dimension_scales, dimensions_compared
 from dnuc.report.style import paper_style
 from dnuc.report.tree import peak_tree
 from dnuc.store import Results
@@ -41,6 +42,8 @@ FIGURES: dict[str, Kind] = {
     "fig2c": Kind("the measures of at least two models", all_models=profiles.compare_models),
     "overlap_matrix": Kind("the overlaps of all pairs of at least two layers", one_model=overlap_matrix),
     "dimension": Kind("the intrinsic dimension of a layer", all_models=profiles.dimension),
+    "dimension_scale": Kind("the intrinsic dimension of a layer at several scales", one_model=dimension_scales),
+    "dimension_compared": Kind("the intrinsic dimension of a layer in two ways", one_model=dimensions_compared),
     "dimension_untrained": Kind(
         "a trained network and the same one with random weights", all_models=dimensions.untrained
     ),

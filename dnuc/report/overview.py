@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from dnuc.job import Job
+from dnuc.report.dimension_words import dimension_facts, dimension_notes
 from dnuc.report.findings import Findings
 
 MISSING = "–"  # noqa: RUF001 - a dash for a value that is not there
@@ -30,7 +31,10 @@ def layer_columns(layers: pd.DataFrame) -> list[Column]:
         Column("layer", "layer", "name of the layer", lambda row: str(row["layer"])),
         number("depth", "depth", "weighted layers from the input", ",.0f"),
         number("features", "D", "features of the layer, flattened", ",.0f"),
-        Column("intrinsic_dimension", "ID", "intrinsic dimension ± standard error (TwoNN)", _dimension),
+        with_error("intrinsic_dimension", "ID", "intrinsic dimension ± standard error (TwoNN)"),
+        with_error("dimension_gride", "ID far", "the same at the largest rank of neighbors (Gride)"),
+        with_error("class_dimension", "ID class", "mean intrinsic dimension of the classes ± spread over them", "std"),
+        number("pca_dimension", "PC-ID", "principal components that hold most of the variance", ",.0f"),
         number("label_overlap", "χ class", "overlap with the classes", ".3f"),
         number("macro_overlap", "χ macro", "overlap with the macro classes", ".3f"),
         number("input_overlap", "χ input", "overlap with the first layer", ".3f"),
@@ -53,10 +57,13 @@ def number(name: str, heading: str, meaning: str, form: str) -> Column:
     return Column(name, heading, meaning, lambda row: MISSING if pd.isna(row[name]) else format(row[name], form))
 
 
-def _dimension(row: pd.Series) -> str:
-    if pd.isna(row["intrinsic_dimension"]):
-        return MISSING
-    return f"{row['intrinsic_dimension']:.1f} ± {row['intrinsic_dimension_error']:.1f}"
+def with_error(name: str, heading: str, meaning: str, error: str = "error") -> Column:
+    """A column of numbers, each beside its error."""
+
+    def write(row: pd.Series) -> str:
+        return MISSING if pd.isna(row[name]) else f"{row[name]:.1f} ± {row[f'{name}_{error}']:.1f}"
+
+    return Column(name, heading, meaning, write)
 
 
 def facts(findings: Findings) -> list[tuple[str, str]]:
@@ -75,7 +82,7 @@ def facts(findings: Findings) -> list[tuple[str, str]]:
             "Overlaps",
             "k = " + ", ".join(map(str, job.overlap_k)) + ("; the first is drawn" if several_k else "") + equal,
         ),
-        ("Intrinsic dimension", f"TwoNN on the {job.measures.fraction:.0%} smallest distance ratios"),
+        *dimension_facts(job),
         ("Density", _density(findings)),
         ("Seed", str(job.seed)),
         ("Computed with", f"dnuc {results.store.attributes('').get('dnuc_version', '(version not recorded)')}"),
@@ -138,6 +145,7 @@ def _layer_notes(findings: Findings) -> list[str]:
         measured = findings.attributes("measures", row["model"], row["layer"])
         if measured.get("dimension_note"):
             found.append(f"{_place(row)} has no intrinsic dimension. {measured['dimension_note']}.")
+        found += dimension_notes(findings, row["model"], row["layer"])
         landscape = findings.attributes("landscape", row["model"], row["layer"])
         if landscape.get("note"):
             found.append(f"{_place(row)} has no landscape. {landscape['note']}.")

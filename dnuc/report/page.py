@@ -22,7 +22,7 @@ from dnuc.report.findings import Findings, Images
 from dnuc.report.networks import network_columns
 from dnuc.report.overview import Column, facts, layer_columns, notes
 from dnuc.report.style import paper_style
-from dnuc.report.tables import write_tables
+from dnuc.report.tables import dimension_tables, write_tables
 from dnuc.store import Results
 
 IMAGE_BYTES = 13 * 2**20  # of all pictures in the page; a third more as text, so the page stays below 20 MB
@@ -130,6 +130,7 @@ def render_page(
         network_rows=_rows(findings.networks, network_table),
         notes=notes(findings),
         tables=tables,
+        further=list(dimension_tables(findings)),
         several=len(findings.models) > 1,
     )
 

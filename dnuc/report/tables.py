@@ -17,7 +17,8 @@ def write_tables(findings: Findings, directory: Path) -> list[tuple[str, str, li
     """Write every table as CSV and as Parquet; returns (model, layer, files) of the layers with tables of their own.
 
     layers: a row a model and layer with every measure (`Results.layers`). models: a row a network
-    (`Results.models_table`). For each layer with a landscape, in
+    (`Results.models_table`). dimensions: a row a layer and scale (`Results.dimension_profile`). classes: a row a layer
+    and class (`Results.class_dimensions`), where they were asked for. For each layer with a landscape, in
     <model>/<layer>: samples (sample, id, class, log_density, error, k, peak, core), peaks (peak, center, center_id,
     log_density, size, core_size, class, class_share, macro), saddles (peak_a, peak_b, log_density, error,
     sample), anchors (sample, id, kind, peak_a, peak_b, log_density). Where its tree is stored: branches and composition
@@ -27,6 +28,8 @@ def write_tables(findings: Findings, directory: Path) -> list[tuple[str, str, li
     directory.mkdir(parents=True, exist_ok=True)
     _write(findings.layers, directory / "layers")
     _write(findings.networks, directory / "models")
+    for name, table in dimension_tables(findings).items():
+        _write(table, directory / name)
     written = []
     for model in findings.models:
         for layer in findings.with_stage("landscape", model):
@@ -48,6 +51,21 @@ def write_tables(findings: Findings, directory: Path) -> list[tuple[str, str, li
                 _write(table, place / name)
             written.append((model, layer, files))
     return written
+
+
+def dimension_tables(findings: Findings) -> dict[str, pd.DataFrame]:
+    """The tables dimensions and classes of `write_tables`, as far as the run holds what they show."""
+    results, found = findings.results, {}
+    for name, stage, table in (
+        ("dimensions", "dimension", results.dimension_profile),
+        ("classes", "classes", results.class_dimensions),
+    ):
+        places = [(model, layer) for model in findings.models for layer in findings.with_stage(stage, model)]
+        parts = [table(layer, model).assign(model=model, layer=layer) for model, layer in places]
+        if parts:
+            together = pd.concat(parts, ignore_index=True)
+            found[name] = together[["model", "layer", *(c for c in together if c not in ("model", "layer"))]]
+    return found
 
 
 def sample_table(findings: Findings, model: str, layer: str) -> pd.DataFrame:

@@ -28,7 +28,7 @@ def make_run(
     macros=MACROS,
     entropy=True,
     report="",
-    stages=("measures", "landscape", "overlaps"),
+    stages=("measures", "dimension", "landscape", "overlaps"),
     notes=True,
     networks=None,
 ):
@@ -68,6 +68,8 @@ def make_run(
             if "measures" in stages:
                 overlap = progress ** (2 + number)
                 _measures(store, rng, model, name, label, macro, overlap, entropy, notes and position == 1)
+            if "dimension" in stages:
+                _dimension(store, model, name, progress, len(classes), notes and position == 1)
             if "landscape" in stages and notes and position == 1:
                 _no_landscape(store, model, name)
             elif "landscape" in stages:
@@ -102,7 +104,8 @@ def _job(models, report):
     lines = ['name = "synthetic"', 'title = "A run with <plausible> numbers"', "", "[data]", 'source = "digits"', ""]
     for model in models:
         lines += ["[[model]]", f'name = "{model}"', 'architecture = "resnet152"', 'weights = "random"', ""]
-    return "\n".join([*lines, "[neighbors]", f"k = {K}", "", "[report]", report, ""])
+    lines += ["[neighbors]", f"k = {K}", "", "[dimension]", "decimation = true", "per_class = true", "pca = true", ""]
+    return "\n".join([*lines, "[report]", report, ""])
 
 
 def _neighbors(store, model, name):
@@ -152,6 +155,46 @@ def _measures(store, rng, model, name, label, macro, progress, entropy, undefine
             "shuffled_entropy_error": 0.02,
         }
     store.begin(group, "m")
+    store.save(group, arrays)
+    store.finish(group, **values)
+
+
+def _dimension(store, model, name, progress, n_classes, left_out):
+    """Noise at short distances; fewer dimensions within classes; more in a linear description."""
+    rank, blocks = 2 ** np.arange(4), 2 ** np.arange(5)
+    flat = 11 + 20 * progress * (1 - progress)
+    _stage(
+        store, stage_group(model, name, "dimension"),
+        {
+            "gride_rank": rank, "gride_value": flat * (1 + 0.2 / rank), "gride_error": 0.4 / np.sqrt(rank),
+            "gride_scale": 30 * (1 + progress) * rank ** (1 / flat), "gride_dropped": 0 * rank,
+        },
+        dimension_gride=flat * 1.025, dimension_gride_error=0.14, dimension_gride_rank=8,
+        notes=["Gride at rank 16: nothing"] if left_out else [],
+    )  # fmt: skip
+    _stage(
+        store, stage_group(model, name, "decimation"),
+        {
+            "decimation_blocks": blocks, "decimation_value": flat * (1.2 - 0.05 * np.arange(5)),
+            "decimation_error": 0.4 * np.sqrt(blocks), "decimation_scale": 31 * (1 + progress) * blocks ** (1 / flat),
+            "decimation_dropped": 0 * blocks, "block_value": np.full(blocks.sum(), flat),
+        },
+        blocks_left_out=3 if left_out else 0,
+    )  # fmt: skip
+    values = np.linspace(0.4, 0.8, n_classes) * flat
+    values[n_classes - left_out :] = np.nan
+    mean, std = float(np.nanmean(values)), float(np.nanstd(values, ddof=1))
+    counts = {"classes_left_out": int(left_out), "class_scale": 30.0}
+    _stage(store, stage_group(model, name, "classes"), {"class_value": values}, class_dimension=mean,
+           class_dimension_std=std, **counts)  # fmt: skip
+    ratio = np.arange(1, 300.0) ** -0.7
+    _stage(store, stage_group(model, name, "spectrum"), {"variance_ratio": ratio / ratio.sum()},
+           pca_dimension=round(200 - 150 * progress), pca_variance=0.9, pca_samples=500, pca_exact=not left_out,
+           standardized=True)  # fmt: skip
+
+
+def _stage(store, group, arrays, **values):
+    store.begin(group, "d")
     store.save(group, arrays)
     store.finish(group, **values)
 

@@ -20,6 +20,9 @@ OVERALL = [kind for kind, entry in FIGURES.items() if entry.all_models]
 SEVERAL = {"fig2c", "dimension_untrained", "dimension_error", "dimension_training"}  # need several networks
 
 
+SCALES = {"dimension_scale", "dimension_compared"}  # need more than the measures
+
+
 def readable(figure):
     """Nothing overlaps and nothing is cut off."""
     assert colliding(figure) == []
@@ -111,7 +114,12 @@ def test_one_layer_one_peak_without_anything_else(tmp_path):
     )
     with paper_style():
         drawn = {name: d.draw() for name, d in drawables(Findings(results)).items()}
-        assert {name for name, figure in drawn.items() if figure is None} == {"overlap_matrix", "fig4c", *SEVERAL}
+        assert {name for name, figure in drawn.items() if figure is None} == {
+            "overlap_matrix",
+            "fig4c",
+            *SCALES,
+            *SEVERAL,
+        }
         assert len(drawn["fig3"].axes) == 1
         assert all(readable(figure) for figure in drawn.values() if figure)
 
@@ -209,3 +217,70 @@ def test_drawing_leaves_no_trace_in_matplotlib(run):
     before = dict(mpl.rcParams)
     draw(run, "dimension")
     assert dict(mpl.rcParams) == before
+
+
+# --- dimensions ---------------------------------------------------------------------------------------------------
+
+
+def lines_of(axes):
+    """Error bars by their label: x, y, and the half lengths of the bars (None where there are none)."""
+    found = {}
+    for container in axes.containers:
+        line, _, bars = container.lines
+        lengths = [np.ptp(s[:, 1]) / 2 if len(s) else np.nan for s in bars[0].get_segments()] if bars else None
+        found[container.get_label()] = (line.get_xdata(), line.get_ydata(), lengths)
+    return found
+
+
+def test_profiles_over_the_scale_have_their_errors(run):
+    figure = draw(run, "dimension_scale")
+    [axes] = [axes for axes in figure.axes if axes.get_title() == "fc (6)"]
+    assert axes.get_xscale() == "log"
+    profile = run.dimension_profile("fc")
+    drawn = lines_of(axes)
+    assert len(drawn) == 2
+    for method, (x, y, error) in zip(("gride", "decimation"), drawn.values(), strict=True):
+        rows = profile[profile["method"] == method]
+        np.testing.assert_array_equal(x, rows["scale"])
+        np.testing.assert_array_equal(y, rows["value"])
+        np.testing.assert_allclose(error, rows["error"])
+        assert axes.get_ylim()[0] == 0
+        assert axes.get_ylim()[1] > (rows["value"] + rows["error"]).max()
+
+
+@pytest.mark.parametrize("factor", [1e-7, 1, 3e5])
+@pytest.mark.parametrize("spread", [1.0001, 1.3, 20, 1e5])
+def test_scales_of_any_size_have_readable_ticks(tmp_path, factor, spread):
+    results = make_run(tmp_path / "run", names=("input", "conv", "pool", "fc"), peaks=(1, 1, 1, 1), n=30, notes=False)
+    for layer in ("input", "conv", "pool", "fc"):
+        group = f"models/residual/{layer}/dimension"
+        results.store.save(group, {"gride_scale": factor * spread ** np.linspace(0, 1, 4)})
+        results.store.drop(f"models/residual/{layer}/decimation")
+    figure = draw(results, "dimension_scale")
+    assert readable(figure)
+    assert all(1 <= len(axes.get_xticks()) <= 6 for axes in figure.axes)
+
+
+def test_dimensions_are_compared_as_they_are_in_the_table(run):
+    drawn = lines_of(draw(run, "dimension_compared").axes[0])
+    layers = run.layers
+    columns = ["intrinsic_dimension", "dimension_gride", "class_dimension", "pca_dimension"]
+    assert list(drawn) == ["TwoNN", "Gride, largest rank", "TwoNN of each class, mean ± spread", "PC-ID"]
+    for column, (x, y, _) in zip(columns, drawn.values(), strict=True):
+        np.testing.assert_array_equal(x, layers["relative_depth"])
+        np.testing.assert_array_equal(y.astype(float), layers[column])
+    np.testing.assert_allclose(drawn["Gride, largest rank"][2], layers["dimension_gride_error"])
+    np.testing.assert_allclose(drawn["TwoNN of each class, mean ± spread"][2], layers["class_dimension_std"])
+    assert drawn["PC-ID"][2] is None
+
+
+def test_without_asking_for_more_gride_is_compared(tmp_path):
+    results = make_run(tmp_path / "run", names=("input", "fc"), peaks=(2, 2), n=40, notes=False)
+    for layer in ("input", "fc"):
+        for stage in ("decimation", "classes", "spectrum"):
+            results.store.drop(f"models/residual/{layer}/{stage}")
+    figure = draw(results, "dimension_compared")
+    assert list(lines_of(figure.axes[0])) == ["TwoNN", "Gride, largest rank"]
+    assert figure.axes[0].get_yscale() == "linear"
+    assert readable(figure)
+    assert readable(draw(results, "dimension_scale"))

@@ -73,6 +73,11 @@ def test_what_a_reader_must_know_is_said(page):
     assert "Unreadable images that were left out: 1. image n01_77.JPEG: truncated &lt;file&gt;." in text
     assert "21 of 4,200 neighbor lists could not be certified" in text
     assert "residual, stem has no intrinsic dimension. TwoNN: 0 of 600 samples" in text
+    assert "Gride at ranks 1, 2, 4, ... up to 5; decimation into 1, 2, 4, ... blocks" in text
+    assert "residual, stem: no value at one rank. Gride at rank 16: nothing." in text
+    assert "residual, stem: 3 random blocks without a dimension are left out." in text
+    assert "residual, stem: 1 classes are left out" in text
+    assert "residual, stem: principal components of 500 samples drawn at random" in text
     assert "residual, stem has no landscape. no density without an intrinsic dimension." in text
     assert "their height is assumed (fill" in text
     assert "Not drawn: fig2c. It needs the measures of at least two models." in text

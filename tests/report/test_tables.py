@@ -18,6 +18,18 @@ def test_the_table_of_layers_is_complete(run, page):
         pd.testing.assert_frame_equal(table, run.layers, check_dtype=False)
 
 
+def test_every_scale_and_every_class_is_in_a_table(run, page):
+    scales = pd.read_csv(page.parent / "tables/dimensions.csv")
+    assert len(scales) == 7 * (4 + 5)  # four ranks and five numbers of blocks
+    found = scales[scales["layer"] == "fc"].drop(columns=["model", "layer"]).reset_index(drop=True)
+    pd.testing.assert_frame_equal(found, run.dimension_profile("fc"), check_dtype=False)
+    classes = pd.read_parquet(page.parent / "tables/classes.parquet")
+    assert list(classes) == ["model", "layer", "label", "class_name", "samples", "value"]
+    assert classes["class_name"].tolist() == list(CLASSES) * 7
+    assert classes["samples"].tolist() == [60] * 70
+    assert classes["value"].isna().sum() == 1  # left out
+
+
 def test_samples_peaks_and_saddles_of_a_layer(run, page):
     place = page.parent / "tables/residual/avgpool"
     samples, peaks, saddles = (pd.read_parquet(place / f"{t}.parquet") for t in ("samples", "peaks", "saddles"))
