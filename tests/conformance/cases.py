@@ -12,7 +12,7 @@ from tests import synthetic
 
 Z = (0.0, 0.5, 1.0, 1.65, 2.5, 4.0, 6.0)  # every landscape is made with each
 PLAIN = 500  # up to so many samples the plain loops answer as well
-EXACT_RANKS = 1000  # samples whose ranks among all others are compared: information imbalance needs N x N
+RANKED = 1000  # samples whose ranks among all others are compared: DADApy's information imbalance needs N x N
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,8 @@ class Task:
     k: int
     stored: int
     separate_ties: bool  # for DADApy, before it looks for peaks
+    class_fraction: float  # of a class, as many neighbors: k for the largest
+    ranked: int  # the first samples, alone, for information imbalance
 
     def arrays(self) -> dict[str, Any]:
         """For `np.savez`."""
@@ -63,8 +65,10 @@ def task_of(case: Case) -> Task:
     mix = rng.standard_normal((x.shape[1], 5))
     y = np.tanh(x @ mix / np.linalg.norm(mix, axis=0) / x.std()) + 0.1 * rng.standard_normal((len(x), 5))
     few = x[:, :3]
-    labels = (few > np.median(few, axis=0)) @ (1 << np.arange(few.shape[1]))
-    return Task(x, y, labels.astype(np.int64), np.array(Z), case.dimension, case.k, case.stored, not case.trouble)
+    labels = ((few > np.quantile(few, 0.4, axis=0)) @ (1 << np.arange(few.shape[1]))).astype(np.int64)
+    fraction = case.k / np.bincount(labels).max()
+    ranked = min(RANKED, len(x))
+    return Task(x, y, labels, np.array(Z), case.dimension, case.k, case.stored, not case.trouble, fraction, ranked)
 
 
 def some_twice(n: int) -> np.ndarray:

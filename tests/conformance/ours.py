@@ -57,6 +57,16 @@ def overlap(s: Subject) -> dict[str, Any]:
     return {
         "data": dnuc.data_overlap(s.neighbors, other, k).per_sample,
         "labels": dnuc.label_overlap(s.neighbors, s.task.labels, k).per_sample,
+        "fraction": dnuc.label_overlap(s.neighbors, s.task.labels, class_fraction=s.task.class_fraction).per_sample,
+        "weighted": dnuc.label_overlap(s.neighbors, s.task.labels, k, weights="class_size").mean,
+    }
+
+
+def imbalance(s: Subject) -> dict[str, Any]:
+    x, y = s.task.x[: s.task.ranked], s.task.y[: s.task.ranked]
+    return {
+        "forward": [dnuc.information_imbalance(x, y, k) for k in (1, 10)],
+        "backward": [dnuc.information_imbalance(y, x, k) for k in (1, 10)],
     }
 
 
@@ -89,6 +99,7 @@ GROUPS = {
     "two_nn": two_nn,
     "gride": gride,
     "overlap": overlap,
+    "imbalance": imbalance,
     "knn": lambda s: density(s.knn),
     "knn_peaks": lambda s: peaks(s, s.knn),
     "kstar": lambda s: density(s.kstar),

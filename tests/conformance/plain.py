@@ -44,11 +44,24 @@ def two_nn(s: Subject) -> dict[str, Any]:
 
 
 def overlap(s: Subject) -> dict[str, Any]:
-    k = s.task.k
+    k, labels = s.task.k, s.task.labels
     other, _ = reference.nearest_neighbors(s.task.y, k)
+    size = np.bincount(labels)[labels]
+    some = [max(1, int(n * s.task.class_fraction)) for n in size]
+    same = reference.label_overlap(s.index[:, :k], labels)
     return {
         "data": reference.data_overlap(s.index[:, :k], other),
-        "labels": reference.label_overlap(s.index[:, :k], s.task.labels),
+        "labels": same,
+        "fraction": reference.label_overlap([row[:q] for row, q in zip(s.index, some, strict=True)], labels),
+        "weighted": np.mean([same[labels == label].mean() for label in np.unique(labels)]),
+    }
+
+
+def imbalance(s: Subject) -> dict[str, Any]:
+    x, y = s.task.x[: s.task.ranked], s.task.y[: s.task.ranked]
+    return {
+        "forward": [reference.information_imbalance(x, y, k) for k in (1, 10)],
+        "backward": [reference.information_imbalance(y, x, k) for k in (1, 10)],
     }
 
 
@@ -116,6 +129,7 @@ GROUPS = {
     "two_nn": two_nn,
     "gride": gride,
     "overlap": overlap,
+    "imbalance": imbalance,
     "knn": knn,
     "knn_peaks": lambda s: peaks(s, knn(s)),
     "kstar": kstar,

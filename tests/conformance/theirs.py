@@ -27,7 +27,8 @@ class Subject:
         from dadapy import Data
 
         self.x, self.y, self.labels, self.z = (task[name] for name in ("x", "y", "labels", "z"))
-        self.k, self.stored, self.separate_ties = int(task["k"]), int(task["stored"]), bool(task["separate_ties"])
+        self.k, self.stored, self.ranked = (int(task[name]) for name in ("k", "stored", "ranked"))
+        self.separate_ties, self.class_fraction = bool(task["separate_ties"]), float(task["class_fraction"])
         self.data = Data(coordinates=self.x, maxk=self.stored)
         self.data.compute_distances()
         self.dimension = float(task["dimension"])
@@ -48,7 +49,18 @@ def overlap(s: Subject) -> dict[str, Any]:
     return {
         "data": s.data.return_data_overlap(coordinates=s.y, k=s.k, avg=False),
         "labels": s.data.return_label_overlap(s.labels, k=s.k, avg=False),
+        "fraction": s.data.return_label_overlap(s.labels, class_fraction=s.class_fraction, avg=False),
+        "weighted": s.data.return_label_overlap(s.labels, k=s.k),
     }
+
+
+def imbalance(s: Subject) -> dict[str, Any]:
+    """Of the first samples alone, with all ranks: DADApy draws those that it has not stored at random."""
+    from dadapy import Data
+
+    few = Data(coordinates=s.x[: s.ranked])
+    found = [few.return_information_imbalace(s.y[: s.ranked], k=k, subset_size=s.ranked) for k in (1, 10)]
+    return {"forward": [pair[0][0] for pair in found], "backward": [pair[1][0] for pair in found]}
 
 
 def gride(s: Subject) -> dict[str, Any]:
@@ -140,6 +152,7 @@ GROUPS = {
     "two_nn": two_nn,
     "gride": gride,
     "overlap": overlap,
+    "imbalance": imbalance,
     "knn": knn,
     "knn_peaks": peaks,
     "kstar": kstar,
