@@ -29,7 +29,7 @@ def test_the_table_of_layers(run):
     assert layers["depth"].tolist() == [0, 1, 2]
     assert layers["features"].tolist() == [12, 6, 3]
     assert layers["relative_depth"].tolist() == [0, 0.5, 1]
-    unasked = ("macro", "entropy", "class_dimension", "pca")
+    unasked = ("macro", "entropy", "class_dimension", "pca", "taxonomy")
     asked = layers.drop(columns=[c for c in layers if any(name in c for name in unasked)])
     assert not asked.isna()[:2].any(axis=None)
     assert np.isnan(layers["next_overlap"].iloc[2])  # nothing follows the last

@@ -38,7 +38,9 @@ from tests.conftest import (
 
 pytestmark = pytest.mark.cluster
 LAYERS = ["input", "hidden", "head"]
-DNUC = [sys.executable, "-c", "from dnuc.cli import main; main()"]
+# A shell has what it starts in the background ignore Ctrl-C, and so would all that the tests start from there.
+HEED_CTRL_C = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+DNUC = [sys.executable, "-c", f"{HEED_CTRL_C}; from dnuc.cli import main; main()"]
 
 
 class Slow(nn.Module):
@@ -149,6 +151,7 @@ def run_command(arguments, log):
     with open(log, "a") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.argv = ["dnuc", *arguments]
     main()
 
