@@ -159,6 +159,12 @@ class DimensionSettings(Section):
     variance: Annotated[float, Field(gt=0, lt=1)] = 0.9  # PC-ID: components that hold more than this share of it
     standardize: bool = True  # PCA of features divided by their standard deviation
     pca_samples: Annotated[int, Field(ge=2)] = 4096  # drawn for PCA where both N and D are larger than this
+    surrogate: Annotated[tuple[str, ...], AfterValidator(_no_repeats)] = ()  # layers, or "model/layer", of which also
+    # Gaussian samples with the same covariance are decimated
+
+    def wants_surrogate(self, model: str, layer: str) -> bool:
+        """Whether Gaussian samples are to be made of a layer."""
+        return layer in self.surrogate or f"{model}/{layer}" in self.surrogate
 
 
 class Similarity(Section):

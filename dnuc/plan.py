@@ -12,7 +12,13 @@ from dnuc.cluster import Capacity, Deployment, read_deployment
 from dnuc.data import Samples, Source, open_source
 from dnuc.errors import DataError
 from dnuc.job import Data, Job, NeighborSearch
-from dnuc.measures.dimension_plan import check_dimension, check_spectrum, dimension_flop
+from dnuc.measures.dimension_plan import (
+    check_dimension,
+    check_names,
+    check_spectrum,
+    check_surrogate,
+    dimension_flop,
+)
 from dnuc.measures.similarity import check_similarity
 from dnuc.neighbors.blocks import Blocks
 from dnuc.neighbors.calibration import Calibration
@@ -104,6 +110,7 @@ def plan_within(job: Job, capacity: Capacity) -> Plan:
         for entry in outlined:
             d = int(entry["features"])
             check_spectrum(job.dimension, n, d, itemsize, capacity.memory, f"{network.name}/{entry['name']}")
+            check_surrogate(job.dimension, n, d, capacity.memory, network.name, entry["name"])
             blocks = blocks_of(n, d, job.neighbors, capacity, min(n, block[network.name]), itemsize)
             layers.append(
                 LayerPlan(
@@ -118,6 +125,7 @@ def plan_within(job: Job, capacity: Capacity) -> Plan:
                     dimension_flop(job.dimension, n, d, n_classes),
                 )
             )
+    check_names(job.dimension, [(layer.model, layer.layer) for layer in layers])
     return Plan(n, note, tuple(layers), block, capacity.memory, capacity.tasks * capacity.cores)
 
 

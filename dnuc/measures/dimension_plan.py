@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dnuc.errors import DnucError, ResourceError
+from collections.abc import Iterable
+
+from dnuc.errors import DnucError, LayerError, ResourceError, closest
 from dnuc.job import DimensionSettings
 from dnuc.measures.decimation import levels
 from dnuc.measures.pca import largest_sample, pca_bytes, sample_for
@@ -27,6 +29,28 @@ def check_spectrum(settings: DimensionSettings, n: int, features: int, itemsize:
             f"{needed / 2**20:,.0f} MiB, a task may use {memory / 2**20:,.0f} MiB: give workers more memory, or lower "
             f"dimension.pca_samples to {largest_sample(features, memory, itemsize)}"
         )
+
+
+def check_surrogate(settings: DimensionSettings, n: int, features: int, memory: int, model: str, layer: str) -> None:
+    """Refuse Gaussian samples of a layer for which a task has too little memory: they are held in it."""
+    if not settings.wants_surrogate(model, layer):
+        return
+    side = min(n, features)
+    needed = 8 * n * features + max(memory // 2, 3 * 8 * side**2)
+    if needed > memory:
+        raise ResourceError(
+            f"dimension.surrogate: Gaussian samples like those of {model}/{layer} ({n} samples, {features} features) "
+            f"take {needed / 2**20:,.0f} MiB, a task may use {memory / 2**20:,.0f} MiB: choose a layer with fewer "
+            "features, or give workers more memory"
+        )
+
+
+def check_names(settings: DimensionSettings, layers: Iterable[tuple[str, str]]) -> None:
+    """Refuse a name in dimension.surrogate that is no layer of the job."""
+    known = [name for model, layer in layers for name in (layer, f"{model}/{layer}")]
+    for name in settings.surrogate:
+        if name not in known:
+            raise LayerError(f"dimension.surrogate: no layer is called {name!r}; {closest(name, dict.fromkeys(known))}")
 
 
 def block_counts(settings: DimensionSettings, n: int) -> list[int]:

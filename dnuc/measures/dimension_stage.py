@@ -18,12 +18,14 @@ from dnuc.measures.classes import class_dimension
 from dnuc.measures.decimation import decimation
 from dnuc.measures.dimension import Dimension
 from dnuc.measures.gride import gride_at, powers_of_two
+from dnuc.measures.parts import MeanDimension
 from dnuc.measures.pca import components_for, pca_spectrum, sample_for
+from dnuc.measures.surrogate import gaussian_surrogate
 from dnuc.neighbors.lists import stored_neighbors
 from dnuc.store import RunStore, StoredArray, digest, stage_group
 
 REVISION = 1  # raised when the meaning of a result here changes, so that old ones are computed anew
-STAGES = ("dimension", "decimation", "classes", "spectrum")
+STAGES = ("dimension", "decimation", "classes", "spectrum", "surrogate")
 
 
 @dataclass(frozen=True)
@@ -51,14 +53,16 @@ def dimension_work(
     """
     settings = job.dimension
     two_nn = [settings.method, job.measures.fraction if settings.method == "fit" else None]
-    asked = (True, bool(settings.decimation), settings.per_class, settings.pca)
     found = []
     for layer, of in activations.items():
+        wanted = settings.wants_surrogate(*layer)
+        asked = (True, bool(settings.decimation), settings.per_class, settings.pca, wanted)
         depends: Sequence[list[Any]] = (
             [neighbors[layer], settings.ranks],
             [of, settings.decimation, job.seed, two_nn],
             [of, classes, two_nn],
             [of, settings.standardize, settings.pca_samples, job.seed],
+            [of, settings.decimation, job.seed, two_nn],
         )
         keys = [digest(REVISION, stage, parts) for stage, parts in zip(STAGES, depends, strict=True)]
         found += [DimensionWork(s, *layer, key, a) for s, key, a in zip(STAGES, keys, asked, strict=True)]
@@ -96,6 +100,14 @@ def _run_spectra(store: RunStore, job: Job, waiting: list[DimensionWork], cluste
     settings = job.dimension
     arguments = (settings.standardize, settings.pca_samples, job.seed, cluster.capacity.memory)
     yield from _as_tasks(spectrum_layer, store, waiting, arguments, cluster)
+
+
+def _run_surrogates(
+    store: RunStore, job: Job, waiting: list[DimensionWork], cluster: Cluster
+) -> Iterator[DimensionWork]:
+    two_nn = {"fraction": job.measures.fraction, "method": job.dimension.method}
+    arguments = (_blocks_of(job), job.seed, two_nn, cluster.capacity.memory)
+    yield from _as_tasks(surrogate_layer, store, waiting, arguments, cluster)
 
 
 def _as_tasks(
@@ -151,6 +163,38 @@ def spectrum_layer(store: RunStore, work: DimensionWork, standardize: bool, most
     _finish(store, work, {"variance_ratio": ratio}, values)
 
 
+def surrogate_layer(
+    store: RunStore,
+    work: DimensionWork,
+    blocks: Sequence[int] | None,
+    seed: int,
+    two_nn: Mapping[str, Any],
+    memory: int,
+) -> None:
+    """Decimation of Gaussian samples with the mean and the covariance of one layer."""
+    try:
+        y = gaussian_surrogate(_activations(store, work), seed, memory_limit=memory // 2)
+        found = decimation(y, blocks, seed, memory_limit=memory // 2, **two_nn)
+    except (StoreError, ResourceError):
+        raise
+    except DnucError as error:
+        _finish(store, work, {}, {"note": str(error)})
+        return
+    _finish(store, work, _levels(found, "surrogate"), {})
+
+
+def _levels(found: Sequence[MeanDimension], prefix: str) -> dict[str, np.ndarray]:
+    """What decimation found, as it is stored."""
+    columns = ("value", "error", "scale", "dropped")
+    arrays = {f"{prefix}_{c}": np.array([getattr(f, c) for f in found]) for c in columns}
+    return arrays | {f"{prefix}_blocks": np.array([len(f.values) for f in found])}
+
+
+def _blocks_of(job: Job) -> tuple[int, ...] | None:
+    """The numbers of blocks of decimation; None: those that it chooses."""
+    return None if isinstance(job.dimension.decimation, bool) else job.dimension.decimation
+
+
 def _finish(store: RunStore, work: DimensionWork, arrays: Mapping[str, np.ndarray], values: Mapping[str, Any]) -> None:
     """Nothing is stored where this is not awaited: the run may be another's by now."""
     if store.awaits(work.group, work.digest):
@@ -175,14 +219,11 @@ def _count_components(store: RunStore, work: Sequence[DimensionWork], variance: 
 
 
 def _run_blocks(store: RunStore, job: Job, waiting: list[DimensionWork], cluster: Cluster) -> Iterator[DimensionWork]:
-    blocks = None if isinstance(job.dimension.decimation, bool) else job.dimension.decimation
+    blocks = _blocks_of(job)
 
     def compute(x: StoredArray, **settings: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         found = decimation(x, blocks, job.seed, **settings)
-        arrays = {
-            f"decimation_{c}": np.array([getattr(f, c) for f in found]) for c in ("value", "error", "scale", "dropped")
-        }
-        arrays["decimation_blocks"] = np.array([len(f.values) for f in found])
+        arrays = _levels(found, "decimation")
         arrays["block_value"] = np.concatenate([f.values for f in found])
         return arrays, {"blocks_left_out": sum(f.left_out for f in found)}
 
@@ -228,4 +269,10 @@ def _in_parts(
         yield one
 
 
-_RUN = {"dimension": _run_gride, "decimation": _run_blocks, "classes": _run_classes, "spectrum": _run_spectra}
+_RUN = {
+    "dimension": _run_gride,
+    "decimation": _run_blocks,
+    "classes": _run_classes,
+    "spectrum": _run_spectra,
+    "surrogate": _run_surrogates,
+}

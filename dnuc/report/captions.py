@@ -12,6 +12,7 @@ from dnuc.report.dimensions import TRAININGS, correlation, measured_errors, trai
 from dnuc.report.findings import Findings
 from dnuc.report.peak_map import DRAWN, LINES
 from dnuc.report.peaks import color_groups
+from dnuc.report.subsets import LAYERS
 from dnuc.report.tree import tree_layer
 
 DOIMO = "Doimo et al. 2020"
@@ -113,7 +114,7 @@ def _untrained(findings: Findings, model: str) -> str:
     return (
         "TwoNN dimension with the standard error of the fit: solid, trained networks; dashed, the same architectures "
         "with random weights or before the first epoch. Layers with random weights keep the dimension of the input as "
-        f"far as they act like rotations. {ANSUINI}, Fig. 5C."
+        f"far as they act like rotations. Right, where it is computed: PC-ID. {ANSUINI}, Fig. 5C."
     )
 
 
@@ -137,6 +138,36 @@ def _during_training(findings: Findings, model: str) -> str:
     return (
         "Left: TwoNN dimension after the epochs that the job keeps; epoch 0 is before training. Right: the last hidden "
         f"layer over the epochs, and (dotted) the accuracy on held-out images.{left_out} {ANSUINI}, Fig. 9."
+    )
+
+
+def _of_classes(findings: Findings, model: str) -> str:
+    return (
+        "TwoNN dimension of the samples of one class, with neighbors among them alone: mean over the classes; the bars "
+        f"are their standard deviation, not an error of the mean. {ANSUINI}, Sec. 3.1 and Fig. 3."
+    )
+
+
+def _subsets(findings: Findings, model: str) -> str:
+    return (
+        "TwoNN in disjoint random parts of the samples, in which neighbors are found anew: mean and standard deviation "
+        "over the parts; for all samples, the standard error of the fit. A dimension that is well defined depends "
+        f"little on the number of samples. At most {LAYERS} layers are drawn. {ANSUINI}, Sec. 2 and Fig. 2B."
+    )
+
+
+def _spectra(findings: Findings, model: str) -> str:
+    return (
+        "Share of the variance along each principal component of the last hidden layer of each network, by rank. A gap "
+        f"would show a flat manifold of as many dimensions. {ANSUINI}, Sec. 3.3 and Fig. 5A."
+    )
+
+
+def _gaussian(findings: Findings, model: str) -> str:
+    return (
+        "TwoNN in disjoint random parts of the samples (solid, where the job asks for decimation) and of Gaussian "
+        "samples with exactly the same mean and covariance (dashed): what is between them is not in the covariance. "
+        f"{ANSUINI}, Sec. 3.3 and Fig. 5B."
     )
 
 
@@ -265,6 +296,26 @@ _WORDS: dict[str, tuple[str, str, Callable[[Findings, str], str]]] = {
         "Dimension during training",
         "Whether the middle of the network expands and its end shrinks, and whether that goes one way only.",
         _during_training,
+    ),
+    "dimension_classes": (
+        "Dimension of the classes",
+        "The same hump within single classes: it is not the classes' coming apart that makes it.",
+        _of_classes,
+    ),
+    "dimension_subsets": (
+        "Dimension and number of samples",
+        "Flat lines: dimensions that do not depend on how many samples there are. Rising ones are lower bounds.",
+        _subsets,
+    ),
+    "spectra": (
+        "Variance spectra",
+        "Whether there is a gap, after which further components hold much less of the variance.",
+        _spectra,
+    ),
+    "dimension_gaussian": (
+        "Data and a Gaussian of the same covariance",
+        "Whether the Gaussian has more dimensions, and grows with the number of samples where the data do not.",
+        _gaussian,
     ),
     "fig3": (
         "Forgetting the input, and hubs",

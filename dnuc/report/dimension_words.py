@@ -28,14 +28,18 @@ def dimension_facts(job: Job) -> list[tuple[str, str]]:
     if settings.pca:
         scaled = "features divided by their standard deviation" if settings.standardize else "features as they are"
         found.append(("PC-ID", f"components with more than {settings.variance:.0%} of the variance, {scaled}"))
+    if settings.surrogate:
+        layers = ", ".join(settings.surrogate)
+        found.append(("Gaussian surrogates", f"of {layers}: samples with the same mean and covariance"))
     return found
 
 
 def dimension_notes(findings: Findings, model: str, layer: str) -> list[str]:
     """What a layer's dimensions leave out."""
     place = f"{model}, {layer}"
-    gride, blocks, classes, spectrum = (
-        findings.attributes(stage, model, layer) for stage in ("dimension", "decimation", "classes", "spectrum")
+    gride, blocks, classes, spectrum, surrogate = (
+        findings.attributes(stage, model, layer)
+        for stage in ("dimension", "decimation", "classes", "spectrum", "surrogate")
     )
     found = [f"{place}: no value at one rank. {note}." for note in gride.get("notes", [])]
     for name, attributes in (
@@ -43,6 +47,7 @@ def dimension_notes(findings: Findings, model: str, layer: str) -> list[str]:
         ("decimation", blocks),
         ("dimension of the classes", classes),
         ("principal components", spectrum),
+        ("Gaussian surrogate", surrogate),
     ):
         if attributes.get("note"):
             found.append(f"{place} has no {name}. {attributes['note']}.")

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from dnuc.report.findings import Findings
-from dnuc.report.profiles import legend_above
+from dnuc.report.profiles import legend_above, legend_of_models, model_figure
 from dnuc.report.style import DARK, DOUBLE, ORANGE, SINGLE, fit, model_style, new_figure
 
 TRAININGS = 3  # that fit on a page, a row each
@@ -22,18 +22,28 @@ COLUMN, ERROR = "intrinsic_dimension", "intrinsic_dimension_error"
 
 
 def untrained(findings: Findings) -> Figure | None:
-    """Fig. 5C: the dimension over relative depth in trained networks and in the same ones with random weights."""
+    """Fig. 5C: over relative depth, the dimension in trained networks and in the same ones with random weights.
+
+    Beside it PC-ID, where it is known of at least one pair.
+    """
     pairs = untrained_pairs(findings)
     if not pairs:
         return None
-    figure = new_figure(SINGLE if len(pairs) <= 3 else DOUBLE, 2.8)
-    axes = figure.add_subplot()
+    linear = findings.layers["pca_dimension"].notna().any()
+    figure = new_figure(DOUBLE if linear or len(pairs) > 3 else SINGLE, 2.8)
+    panels = figure.subplots(1, 2 if linear else 1, squeeze=False)[0]
     for position, (trained, random) in enumerate(pairs):
-        look = model_style(position) | {"linestyle": "-"}
-        _profile(axes, findings.of(trained), label=fit(trained, 1.4), **look)
-        _profile(axes, findings.of(random), label=fit(random, 1.4), **look | {"linestyle": "--", "mfc": "white"})
-    _over_relative_depth(axes)
-    legend_above(figure, axes, figure.get_figwidth())
+        solid = model_style(position) | {"linestyle": "-"}
+        for model, look in ((trained, solid), (random, solid | {"linestyle": "--", "mfc": "white"})):
+            layers = findings.of(model)
+            _profile(panels[0], layers, label=fit(model, 1.4), **look)
+            if linear:
+                panels[1].plot(layers["relative_depth"], layers["pca_dimension"], **look)
+    for panel in panels:
+        _over_relative_depth(panel)
+    if linear:
+        panels[1].set_ylabel(f"PC-ID ({findings.job.dimension.variance:.0%} of the variance)")
+    legend_above(figure, panels[0], figure.get_figwidth())
     return figure
 
 
@@ -176,3 +186,22 @@ def _over_relative_depth(axes: Axes) -> None:
 def _with_dimension(findings: Findings) -> Sequence[str]:
     layers = findings.layers
     return list(layers.loc[layers[COLUMN].notna(), "model"].unique())
+
+
+def of_classes(findings: Findings) -> Figure | None:
+    """Fig. 3: mean dimension of the classes, each by itself, over relative depth; bars, how they differ."""
+    if "class_dimension" not in findings.layers or findings.layers["class_dimension"].isna().all():
+        return None
+    shown = [m for m in findings.models if findings.of(m)["class_dimension"].notna().any()]
+    figure, axes = model_figure(len(shown))
+    for position, model in enumerate(shown):
+        layers = findings.of(model)
+        bars = layers["class_dimension_std"]
+        axes.errorbar(
+            layers["relative_depth"], layers["class_dimension"], bars, capsize=2, label=fit(model, 1.4),
+            **model_style(position),
+        )  # fmt: skip
+    _over_relative_depth(axes)
+    axes.set_ylabel("mean dimension of a class (TwoNN)")
+    legend_of_models(figure, axes, len(shown))
+    return figure

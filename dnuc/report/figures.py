@@ -9,7 +9,7 @@ from functools import partial
 from matplotlib.figure import Figure
 
 from dnuc.errors import DnucError, closest
-from dnuc.report import dimensions, profiles
+from dnuc.report import dimensions, profiles, spectra, subsets
 from dnuc.report.findings import Findings, Images
 from dnuc.report.hubs import input_and_hubs
 from dnuc.report.matrix import overlap_matrix
@@ -49,6 +49,10 @@ FIGURES: dict[str, Kind] = {
     ),
     "dimension_error": Kind("at least two networks whose error is known", all_models=dimensions.against_error),
     "dimension_training": Kind("a training of which epochs are kept", all_models=dimensions.during_training),
+    "dimension_classes": Kind("[dimension] per_class = true in the job", all_models=dimensions.of_classes),
+    "dimension_subsets": Kind("[dimension] decimation = true in the job", one_model=subsets.subsamples),
+    "spectra": Kind("[dimension] pca = true in the job", all_models=spectra.spectra),
+    "dimension_gaussian": Kind("layers named in [dimension] surrogate in the job", all_models=spectra.gaussian),
     "fig3": Kind("the measures of a layer", one_model=input_and_hubs),
     "peaks": Kind("the landscape of a layer", all_models=profiles.peak_numbers),
     "fig4a": Kind("the landscape of a layer", one_model=peak_map),

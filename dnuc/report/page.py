@@ -123,7 +123,7 @@ def render_page(
         facts=facts(findings),
         kinds=[(kind, [s for s in shown if s.kind == kind]) for kind in FIGURES],
         pictures=pictures,
-        missing=[(d.name, FIGURES[d.kind].needs) for d in missing],
+        missing=not_drawn(shown, missing),
         columns=columns,
         rows=_rows(findings.layers, columns),
         network_columns=network_table,
@@ -133,6 +133,13 @@ def render_page(
         further=list(dimension_tables(findings)),
         several=len(findings.models) > 1,
     )
+
+
+def not_drawn(shown: list[Shown], missing: list[Drawable]) -> list[tuple[str, str]]:
+    """Name and need of each missing figure; a kind of which no model has one is told once."""
+    some = {s.kind for s in shown}
+    names = dict.fromkeys((d.name if d.kind in some else d.kind, FIGURES[d.kind].needs) for d in missing)
+    return list(names)
 
 
 def _rows(table: pd.DataFrame, columns: list[Column]) -> list[list[str]]:

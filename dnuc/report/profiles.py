@@ -37,6 +37,7 @@ from dnuc.report.style import (
 )
 
 CROWDED = 30  # layers beyond which markers are small
+FEW = 6  # models up to which the legend stands above the panel
 MARGIN = 0.7  # inches beside an axis for its label and ticks
 ARI_CLASS = Series("ari_class", "with the classes", BLUE, "o")
 ARI_MACRO = Series("ari_macro", "with the macro classes", ORANGE, "s")
@@ -118,7 +119,7 @@ def compare_models(findings: Findings) -> Figure | None:
     """Fig. 2c: overlap with the classes in several models."""
     if len(findings.models) < 2 or findings.layers["label_overlap"].isna().all():
         return None
-    figure, axes = _model_figure(findings)
+    figure, axes = model_figure(len(findings.models))
     for position, model in enumerate(findings.models):
         layers = findings.of(model)
         x = np.linspace(0, 1, len(layers)) if len(layers) > 1 else np.ones(1)
@@ -126,7 +127,7 @@ def compare_models(findings: Findings) -> Figure | None:
     axes.set_xlabel("layer, evenly spaced (0 first, 1 last)")
     axes.set_ylabel(f"overlap with the classes (k = {findings.overlap_k})")
     axes.set_ylim(-0.02, 1.02)
-    _legend_of_models(figure, axes, findings)
+    legend_of_models(figure, axes, len(findings.models))
     return figure
 
 
@@ -161,7 +162,7 @@ def log_counts(axes: Axes, largest: float) -> None:
 
 def _over_depth(findings: Findings, column: str, error: str | None = None) -> tuple[Figure, Axes]:
     """A column of the layer table over relative depth, a line a model."""
-    figure, axes = _model_figure(findings)
+    figure, axes = model_figure(len(findings.models))
     any_published = False
     for position, model in enumerate(findings.models):
         layers, look = findings.of(model), model_style(position)
@@ -175,19 +176,20 @@ def _over_depth(findings: Findings, column: str, error: str | None = None) -> tu
         axes.plot([], [], label=NAME, **published_mark(DARK, "o"))
     axes.set_xlabel("relative depth")
     axes.set_xlim(-0.03, 1.03)
-    _legend_of_models(figure, axes, findings)
+    legend_of_models(figure, axes, len(findings.models))
     return figure, axes
 
 
-def _model_figure(findings: Findings) -> tuple[Figure, Axes]:
-    figure = new_figure(SINGLE if len(findings.models) <= 6 else DOUBLE, 2.8)
+def model_figure(n_models: int) -> tuple[Figure, Axes]:
+    """An empty panel for a line a model, wider where the legend stands beside it."""
+    figure = new_figure(SINGLE if n_models <= FEW else DOUBLE, 2.8)
     return figure, figure.add_subplot()
 
 
-def _legend_of_models(figure: Figure, axes: Axes, findings: Findings) -> None:
+def legend_of_models(figure: Figure, axes: Axes, n_models: int) -> None:
     """Above for a few models, beside for many; none for a single line."""
     handles, labels = legend_entries(axes)
-    if len(findings.models) > 6:
+    if n_models > FEW:
         figure.legend(handles, labels, loc="outside right upper")
     elif len(handles) > 1:
         legend_above(figure, axes, SINGLE)

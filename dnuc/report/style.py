@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib as mpl
 import numpy as np
@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import text_to_path
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
 SINGLE, DOUBLE = 3.4, 7.0  # inches: one column of a paper, and both
 PAGE = 9.4  # inches: the tallest a figure gets
@@ -177,6 +178,20 @@ def layers_along_y(axes: Axes, layers: pd.DataFrame, height: float) -> None:
     axes.set_yticks(kept, [layer_name(layers.iloc[i]) for i in kept])
     axes.set_yticks(np.setdiff1d(np.arange(n), kept), minor=True)
     axes.set_ylim(n - 0.5, -0.5)
+
+
+def plain_log(axes: Axes, direction: Literal["x", "y"]) -> None:
+    """Make an axis of drawn data logarithmic, with plain numbers at its ticks: as many as suit the range."""
+    axes.set(**{f"{direction}scale": "log"})
+    axis = axes.xaxis if direction == "x" else axes.yaxis
+    low, high = axis.get_view_interval()
+    decades = np.log10(high / low)
+    if decades < 0.6:
+        axis.set_major_locator(MaxNLocator(5))
+    else:
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if decades < 2.2 else (1.0,)))
+    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def profile_width(n_layers: int) -> float:

@@ -49,7 +49,7 @@ _COLUMNS = {
 }
 _PLACE = ("module", "depth", "relative_depth", "features")
 _LAYER_STAGES = (
-    "activations", "neighbors", "measures", "dimension", "decimation", "classes", "spectrum", "landscape",
+    "activations", "neighbors", "measures", "dimension", "decimation", "classes", "spectrum", "surrogate", "landscape",
 )  # fmt: skip
 _PROFILE = {
     "method": "str", "rank": "int64", "blocks": "int64", "samples": "float64",
@@ -209,13 +209,15 @@ class Results:
     def dimension_profile(self, layer: str, model: str | None = None) -> pd.DataFrame:
         """The intrinsic dimension of a layer at every scale at which it was measured, a row a scale.
 
-        method: "gride" (rank: the distances of neighbors rank and 2 rank are compared) or "decimation" (blocks: the
-        samples are cut into so many random ones); samples among which neighbors were found; scale, in units of the
-        distances; value; error, the standard error (for several blocks, the standard deviation over them); dropped,
+        method: "gride" (rank: the distances of neighbors rank and 2 rank are compared), "decimation" (blocks: the
+        samples are cut into so many random ones) or "surrogate" (the same with Gaussian samples that have the layer's
+        mean and covariance, which are another data set); samples among which neighbors were found; scale, in units of
+        the distances; value; error, the standard error (for several blocks, the standard deviation over them); dropped,
         samples left out as duplicates or ties.
         """
         n, found = len(self.store.array("samples", "label")), []
-        for stage, prefix, column in (("dimension", "gride", "rank"), ("decimation", "decimation", "blocks")):
+        stages = (("dimension", "gride", "rank"), *((s, s, "blocks") for s in ("decimation", "surrogate")))
+        for stage, prefix, column in stages:
             group = stage_group(*self.find(layer, model), stage)
             if not self.store.is_complete(group) or not self.store.has(group, f"{prefix}_value"):
                 continue

@@ -12,6 +12,7 @@ without touching another::
     models/<model>/<layer>/decimation          intrinsic dimension of random blocks of the samples
     models/<model>/<layer>/classes             intrinsic dimension of each class
     models/<model>/<layer>/spectrum            variance along the principal components
+    models/<model>/<layer>/surrogate           intrinsic dimension of Gaussian samples with the same covariance
     models/<model>/<layer>/landscape           density, peaks, saddles
     models/<model>/<layer>/moments             mean activation, for the comparison of layers
     models/<model>/<layer>/scores              samples along principal directions, while layers are compared
@@ -114,6 +115,14 @@ SPECTRUM = _group(
     Variable("variance_ratio", ("component",), "float64", "share of the variance along each principal component"),
 )
 
+SURROGATE = _group(
+    Variable("surrogate_blocks", ("surrogate_level",), "int64", "disjoint random blocks of the Gaussian samples"),
+    Variable("surrogate_value", ("surrogate_level",), "float64", "mean intrinsic dimension (TwoNN) of the blocks"),
+    Variable("surrogate_error", ("surrogate_level",), "float64", "standard deviation over them; of one its error"),
+    Variable("surrogate_scale", ("surrogate_level",), "float64", "mean second distance in the blocks"),
+    Variable("surrogate_dropped", ("surrogate_level",), "int64", "Gaussian samples left out"),
+)
+
 LANDSCAPE = _group(
     Variable("log_density", ("sample",), "float64", "natural logarithm of the probability density"),
     Variable("log_density_error", ("sample",), "float64", "its standard error"),
@@ -179,6 +188,7 @@ STAGES: dict[str, dict[str, Variable]] = {
     "decimation": DECIMATION,
     "classes": CLASSES,
     "spectrum": SPECTRUM,
+    "surrogate": SURROGATE,
     "landscape": LANDSCAPE,
     "overlaps": OVERLAPS,
     "moments": MOMENTS,

@@ -65,8 +65,11 @@ def survey_run(store: RunStore) -> Survey:
     found = [a.complete and n.complete for a, n in zip(blocks, tiles, strict=True)]
 
     def layers_with(stage: str) -> Count:
-        states = [_state(store, stage_group(*layer, stage)) for layer in layers]
-        return Count(sum(f and s.complete for f, s in zip(found, states, strict=True)), len(layers), "layers")
+        wanted = [layer for layer in layers if stage != "surrogate" or (job and job.dimension.wants_surrogate(*layer))]
+        done = [
+            f and _state(store, stage_group(*layer, stage)).complete for layer, f in zip(layers, found, strict=True)
+        ]
+        return Count(sum(d for layer, d in zip(layers, done, strict=True) if layer in wanted), len(wanted), "layers")
 
     models = store.models()
     pairs = [_state(store, f"models/{model}/overlaps").complete for model in models]
@@ -116,7 +119,9 @@ def _asked(job: Job | None) -> list[str]:
     """Stages of the dimension that a job may do without."""
     if job is None:
         return []
-    asked = {"decimation": job.dimension.decimation, "classes": job.dimension.per_class, "spectrum": job.dimension.pca}
+    settings = job.dimension
+    asked = {"decimation": settings.decimation, "classes": settings.per_class, "spectrum": settings.pca}
+    asked["surrogate"] = bool(settings.surrogate)
     return [stage for stage, wanted in asked.items() if wanted]
 
 

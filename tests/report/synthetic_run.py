@@ -181,6 +181,15 @@ def _dimension(store, model, name, progress, n_classes, left_out):
         },
         blocks_left_out=3 if left_out else 0,
     )  # fmt: skip
+    if name in ("avgpool", "hidden"):
+        _stage(
+            store, stage_group(model, name, "surrogate"),
+            {
+                "surrogate_blocks": blocks, "surrogate_value": 5 * flat * (1.2 - 0.05 * np.arange(5)),
+                "surrogate_error": 0.4 * np.sqrt(blocks), "surrogate_scale": 40.0 * blocks ** (1 / flat),
+                "surrogate_dropped": 0 * blocks,
+            },
+        )  # fmt: skip
     values = np.linspace(0.4, 0.8, n_classes) * flat
     values[n_classes - left_out :] = np.nan
     mean, std = float(np.nanmean(values)), float(np.nanstd(values, ddof=1))

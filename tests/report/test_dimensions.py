@@ -16,12 +16,12 @@ from dnuc.report.findings import Findings
 from tests.report.synthetic_run import make_run, trained_networks
 from tests.report.test_figures import SEVERAL, readable
 
-NAMES = ("input", "conv", "hidden", "fc")
+NAMES = ("input", "hidden", "fc")
 
 
 def make(path, networks):
     return make_run(
-        path, models=tuple(networks), names=NAMES, peaks=(1, 1, 1, 1), n=40, stages=("measures",), notes=False,
+        path, models=tuple(networks), names=NAMES, peaks=(1, 1, 1), n=20, stages=("measures",), notes=False,
         networks=networks,
     )  # fmt: skip
 
@@ -44,7 +44,7 @@ def results(tmp_path_factory):
 def curves(axes):
     """Label, x, y of everything with error bars."""
     found = [c for c in axes.containers if isinstance(c, ErrorbarContainer)]
-    return {c.get_label(): (c.lines[0].get_xdata(), c.lines[0].get_ydata()) for c in found}
+    return {c.get_label(): tuple(np.asarray(v, float) for v in c.lines[0].get_data()) for c in found}
 
 
 @pytest.mark.parametrize("name", sorted(SEVERAL))
