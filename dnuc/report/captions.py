@@ -13,6 +13,7 @@ from dnuc.report.findings import Findings
 from dnuc.report.peak_map import DRAWN, LINES
 from dnuc.report.peaks import color_groups
 from dnuc.report.subsets import LAYERS
+from dnuc.report.taxonomy import taxonomy_caption
 from dnuc.report.tree import tree_layer
 
 DOIMO = "Doimo et al. 2020"
@@ -338,5 +339,10 @@ _WORDS: dict[str, tuple[str, str, Callable[[Findings, str], str]]] = {
         "The tree of the peaks",
         "Whether peaks of related classes share a branch: chains of mountains with high passes.",
         _tree,
+    ),
+    "taxonomy": (
+        "The tree and the taxonomy",
+        "Broad concepts should fit few branches and fine ones many: lines that peak one after the other.",
+        taxonomy_caption,
     ),
 }

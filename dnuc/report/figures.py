@@ -16,6 +16,7 @@ from dnuc.report.matrix import overlap_matrix
 from dnuc.report.peak_map import peak_map
 from dnuc.report.scales import dimension_scales, dimensions_compared
 from dnuc.report.style import paper_style
+from dnuc.report.taxonomy import taxonomy_match
 from dnuc.report.tree import peak_tree
 from dnuc.store import Results
 
@@ -58,6 +59,7 @@ FIGURES: dict[str, Kind] = {
     "fig4a": Kind("the landscape of a layer", one_model=peak_map),
     "fig4b": Kind("the landscape of a layer", one_model=profiles.agreement),
     "fig4c": Kind("a layer with at least two peaks, and at most 2,000", one_model=peak_tree),
+    "taxonomy": Kind("a taxonomy of the classes, and a layer with at most 2,000 peaks", one_model=taxonomy_match),
 }
 
 

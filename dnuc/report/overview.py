@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 
@@ -46,6 +47,8 @@ def layer_columns(layers: pd.DataFrame) -> list[Column]:
         number("core_share", "core", "share of samples above the highest saddle of their peak", ".1%"),
         number("ari_class", "ARI class", "adjusted Rand index of peaks and classes", ".3f"),
         number("ari_macro", "ARI macro", "adjusted Rand index of peaks and macro classes", ".3f"),
+        number("purity_class", "purity", "share of samples of the most frequent class of their peak", ".1%"),
+        number("taxonomy_correlation", "taxonomy", "rank correlation of distances in tree and taxonomy", ".3f"),
     ]
     if layers["model"].nunique() == 1:
         del columns[0]
@@ -74,6 +77,7 @@ def facts(findings: Findings) -> list[tuple[str, str]]:
     return [
         ("Samples", f"{len(findings.samples):,} of {len(results.label_names):,} classes, from {job.data.source}"),
         ("Macro classes", f"{len(macros)}: {', '.join(macros)}" if macros else "none"),
+        *_taxonomy(findings),
         *_perturbation(job),
         ("Models", ", ".join(f"{m} ({len(findings.of(m))} layers)" for m in findings.models)),
         *_trainings(job),
@@ -87,6 +91,15 @@ def facts(findings: Findings) -> list[tuple[str, str]]:
         ("Seed", str(job.seed)),
         ("Computed with", f"dnuc {results.store.attributes('').get('dnuc_version', '(version not recorded)')}"),
     ]
+
+
+def _taxonomy(findings: Findings) -> list[tuple[str, str]]:
+    tree, given = findings.results.taxonomy, findings.job.data.taxonomy
+    if tree is None:
+        return []
+    groups = [len(set(tree.level(depth).tolist())) for depth in tree.levels]
+    source = "WordNet" if given == "wordnet" else Path(str(given)).name
+    return [("Taxonomy", f"{source}: levels of {', '.join(f'{count:,}' for count in groups)} groups")]
 
 
 def _perturbation(job: Job) -> list[tuple[str, str]]:

@@ -131,6 +131,7 @@ def render_page(
         notes=notes(findings),
         tables=tables,
         further=list(dimension_tables(findings)),
+        taxonomy=findings.results.taxonomy is not None,
         several=len(findings.models) > 1,
     )
 

@@ -18,7 +18,8 @@ def write_tables(findings: Findings, directory: Path) -> list[tuple[str, str, li
 
     layers: a row a model and layer with every measure (`Results.layers`). models: a row a network
     (`Results.models_table`). dimensions: a row a layer and scale (`Results.dimension_profile`). classes: a row a layer
-    and class (`Results.class_dimensions`), where they were asked for. For each layer with a landscape, in
+    and class (`Results.class_dimensions`), where they were asked for. taxonomy, where the classes have one: a row a
+    model, layer and level of it (`Results.taxonomy_levels`). For each layer with a landscape, in
     <model>/<layer>: samples (sample, id, class, log_density, error, k, peak, core), peaks (peak, center, center_id,
     log_density, size, core_size, class, class_share, macro), saddles (peak_a, peak_b, log_density, error,
     sample), anchors (sample, id, kind, peak_a, peak_b, log_density). Where its tree is stored: branches and composition
@@ -30,6 +31,9 @@ def write_tables(findings: Findings, directory: Path) -> list[tuple[str, str, li
     _write(findings.networks, directory / "models")
     for name, table in dimension_tables(findings).items():
         _write(table, directory / name)
+    levels = taxonomy_table(findings)
+    if len(levels):
+        _write(levels, directory / "taxonomy")
     written = []
     for model in findings.models:
         for layer in findings.with_stage("landscape", model):
@@ -66,6 +70,17 @@ def dimension_tables(findings: Findings) -> dict[str, pd.DataFrame]:
             together = pd.concat(parts, ignore_index=True)
             found[name] = together[["model", "layer", *(c for c in together if c not in ("model", "layer"))]]
     return found
+
+
+def taxonomy_table(findings: Findings) -> pd.DataFrame:
+    """A row a model, layer and level of the taxonomy; empty without one."""
+    parts = []
+    for model in findings.models:
+        for layer in findings.with_stage("landscape", model):
+            levels = findings.results.taxonomy_levels(layer, model)
+            if len(levels):
+                parts.append(levels.assign(model=model, layer=layer)[["model", "layer", *levels.columns]])
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
 
 def sample_table(findings: Findings, model: str, layer: str) -> pd.DataFrame:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import numpy as np
 from scipy.cluster.hierarchy import linkage
 
-from dnuc.store import Results, RunStore, stage_group
+from dnuc.landscape import Tree
+from dnuc.landscape.stage import _taxonomy
+from dnuc.store import Results, RunStore, stage_group, taxonomy_arrays
+from dnuc.taxonomy import Taxonomy
 
 CLASSES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 MACROS = ("tops", "trousers", "shoes", "bags")
@@ -41,6 +44,7 @@ def make_run(
     (path / "job.toml").write_text(_job(models, report), encoding="utf-8")
     label = np.arange(n) % len(classes)
     macro = np.array(macro_of_class)[label] if macros else np.full(n, -1)
+    taxonomy = _kinds(classes, macro_of_class, macros) if macros else None
     store.begin("samples", "s")
     store.save(
         "samples",
@@ -50,6 +54,7 @@ def make_run(
             "macro": macro,
             "entropy": rng.uniform(1, 7, n) if entropy else np.full(n, np.nan),
             "hash": np.array([f"{i:016x}" for i in range(n)], dtype=np.dtypes.StringDType()),
+            **taxonomy_arrays(taxonomy),
         },
     )
     skipped = ["image n01_77.JPEG: truncated <file>"] if notes else []
@@ -73,7 +78,7 @@ def make_run(
             if "landscape" in stages and notes and position == 1:
                 _no_landscape(store, model, name)
             elif "landscape" in stages:
-                _landscape(store, rng, model, name, label, macro, progress, peaks[position])
+                _landscape(store, rng, model, name, label, macro, progress, peaks[position], taxonomy)
         if "overlaps" in stages:
             _overlaps(store, model, len(names))
     return Results(path)
@@ -106,6 +111,13 @@ def _job(models, report):
         lines += ["[[model]]", f'name = "{model}"', 'architecture = "resnet152"', 'weights = "random"', ""]
     lines += ["[neighbors]", f"k = {K}", "", "[dimension]", "decimation = true", "per_class = true", "pca = true", ""]
     return "\n".join([*lines, "[report]", report, ""])
+
+
+def _kinds(classes, macro_of_class, macros):
+    """Macro classes as the broad level of a taxonomy, classes as the fine one."""
+    names = [*macros, "neither"]
+    above = {key: names[macro] for key, macro in zip(classes, macro_of_class, strict=True)}
+    return Taxonomy.of_parents(above | dict.fromkeys(names, "things"), list(classes))
 
 
 def _neighbors(store, model, name):
@@ -214,7 +226,7 @@ def _no_landscape(store, model, name):
     store.finish(group, note="no density without an intrinsic dimension")
 
 
-def _landscape(store, rng, model, name, label, macro, progress, n_peaks):
+def _landscape(store, rng, model, name, label, macro, progress, n_peaks, taxonomy):
     """Peaks that hold whole classes late in the network, and anything early."""
     group = stage_group(model, name, "landscape")
     n = len(label)
@@ -232,10 +244,13 @@ def _landscape(store, rng, model, name, label, macro, progress, n_peaks):
     touch = (rng.random(len(a)) < min(1, 3 / n_peaks)) | (b == a + 1)
     a, b = a[touch], b[touch]
     saddle = np.minimum(top[a], top[b]) - rng.exponential(2, len(a)) - 0.3
+    tree = _tree(top, a, b, saddle) if n_peaks <= 2000 else None
+    values, arrays = ({}, {}) if taxonomy is None else _agreement(peak, label, taxonomy, tree, top)
     store.begin(group, "l")
     store.save(
         group,
         {
+            **arrays,
             "log_density": log_density,
             "log_density_error": np.full(n, 0.3),
             "density_k": np.full(n, K),
@@ -263,8 +278,16 @@ def _landscape(store, rng, model, name, label, macro, progress, n_peaks):
         dimension=12.5,
         convention="dadapy",
         **macro_values,
-        **({"tree": _tree(top, a, b, saddle)} if n_peaks <= 2000 else {}),
+        **values,
+        tree=tree,
     )
+
+
+def _agreement(peak, label, taxonomy, tree, top):
+    if tree is not None:
+        merges, assumed = np.reshape(tree["linkage"], (-1, 4)), np.isin(np.arange(len(top) - 1), tree["filled"])
+        tree = Tree(merges, assumed, tree["fill"], tree["summit"], top)
+    return _taxonomy(peak, label, taxonomy, tree, 0)
 
 
 def _border(n, peak, a, b):

@@ -117,12 +117,8 @@ def test_one_layer_one_peak_without_anything_else(tmp_path):
     )
     with paper_style():
         drawn = {name: d.draw() for name, d in drawables(Findings(results)).items()}
-        assert {name for name, figure in drawn.items() if figure is None} == {
-            "overlap_matrix",
-            "fig4c",
-            *SCALES,
-            *SEVERAL,
-        }
+        missing = {"overlap_matrix", "fig4c", "taxonomy", *SCALES, *SEVERAL}
+        assert {name for name, figure in drawn.items() if figure is None} == missing
         assert len(drawn["fig3"].axes) == 1
         assert all(readable(figure) for figure in drawn.values() if figure)
 
@@ -204,6 +200,30 @@ def test_few_classes_without_macro_classes_are_slices(tmp_path):
     results = make_run(tmp_path / "run", names=("fc",), peaks=(12,), n=200, macros=(), notes=False)
     labels = [text.get_text() for text in draw(results, "fig4a").legends[0].get_texts()]
     assert labels == list(CLASSES)
+
+
+def test_cuts_of_the_tree_beside_the_taxonomy(run):
+    left, right = draw(run, "taxonomy").axes
+    levels, ari = run.taxonomy_levels("fc"), run.array("landscape", "branch_ari", "fc")
+    lines = [line for line in left.get_lines() if line.get_label().endswith("groups")]
+    assert (
+        [line.get_label() for line in lines] == [f"{n} groups" for n in levels["n_groups"]] == ["4 groups", "10 groups"]
+    )
+    for number, line in enumerate(lines):
+        assert np.array_equal(line.get_ydata(), ari[:, number])
+    assert np.array_equal(right.get_lines()[0].get_ydata(), run.layers["taxonomy_correlation"], equal_nan=True)
+
+
+@pytest.mark.parametrize("n_peaks", [1, 2, 300])
+def test_taxonomies_beside_trees_of_any_size(tmp_path, n_peaks):
+    results = make_run(
+        tmp_path / "run",
+        names=[f"transformer.encoder.block.{i}.output" for i in range(15)],
+        peaks=[1] * 14 + [n_peaks],
+        n=600,
+        notes=False,
+    )
+    assert readable(draw(results, "taxonomy"))
 
 
 def test_unreadable_images_leave_a_gap(run):

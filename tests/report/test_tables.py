@@ -52,6 +52,15 @@ def test_samples_peaks_and_saddles_of_a_layer(run, page):
         assert peak["macro"] in MACROS
 
 
+def test_every_level_of_the_taxonomy_has_a_row(run, page):
+    table = pd.read_csv(page.parent / "tables/taxonomy.csv")
+    assert (table.groupby("layer", sort=False).size() == 2).all()
+    fc = table[table["layer"] == "fc"].drop(columns=["model", "layer"]).reset_index(drop=True)
+    pd.testing.assert_frame_equal(fc, run.taxonomy_levels("fc"), check_dtype=False)
+    assert fc["n_groups"].tolist() == [4, 10]
+    assert 'href="tables/taxonomy.csv"' in page.read_text(encoding="utf-8")
+
+
 def test_csv_and_parquet_agree(page):
     for name in ("samples", "peaks", "saddles", "anchors", "branches", "composition"):
         place = page.parent / "tables/residual/fc" / name
