@@ -13,7 +13,7 @@ from tests.conformance.quantities import QUANTITIES, Answers, Quantity
 from tests.conformance.theirs import NO_PEAK
 
 Ask = Callable[[Task, Answers], Answers]  # the second are DADApy's
-DECIDED = 100  # the numbers farthest off, that a plain loop decides on where DADApy is inexact
+DECIDED = 1000  # the numbers farthest off, that a plain loop decides on where DADApy is inexact
 
 
 @dataclass(frozen=True)

@@ -40,8 +40,8 @@ DADApy is asked as its users would ask it, with these exceptions, without which 
   any data. If no neighbor is denser, DADApy takes both for a peak, dnuc the one with the smaller number. Here the other
   one is lowered by 1e-12 for DADApy.
 - **PAk.** DADApy's iteration stops before the maximum, sometimes far from it. Numbers that differ by more than allowed
-  are left out if dnuc's are those of the plain loop ({decided} a data set are checked, the farthest off). The landscape
-  is that of DADApy's densities on both sides.
+  are left out if dnuc's are those of the plain loop ({decided:,} a data set are checked, the farthest off). The
+  landscape is that of DADApy's densities on both sides.
 """
 
 WRONG = """\
@@ -117,7 +117,7 @@ def wrong_table(outcome: Outcome) -> str:
             q.title,
             short(q, outcome.theirs),
             short(q, outcome.plain or {}),
-            "" if q.allowed else f"{theirs.size:,.0f} of {theirs.values:,}",
+            "" if q.allowed or theirs.why else f"{theirs.size:,.0f} of {theirs.values:,}",
             _dnuc(ours, outcome.ours),
         ]
         for q, ours, theirs in zip(QUANTITIES, outcome.from_plain, outcome.theirs_from_plain, strict=False)
