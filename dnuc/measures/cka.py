@@ -41,8 +41,9 @@ def cka(
     kernel : {"linear", "gaussian"}
     width : float
         Of the Gaussian, sigma in exp(-d^2 / (2 sigma^2)): a fraction of the median distance in each representation.
-        Kornblith et al. tried 0.2, 0.4 and 0.8. The median is exact for up to 2,048 samples, and that of 2,048 samples
-        drawn at random for more: see `dnuc.measures.kernels.gaussian_kernels`.
+        Kornblith et al. tried 0.2, 0.4 and 0.8. Where it is below the distances of nearest neighbors, both kernels are
+        the identity, and CKA is 1 for any x and y unless it is debiased. The median is exact for up to 2,048 samples,
+        and that of 2,048 samples drawn at random for more: see `dnuc.measures.kernels.gaussian_kernels`.
     debiased : bool
         Use the unbiased estimator of HSIC (Song et al. 2012): unrelated representations of many features and few
         samples then give 0, where the usual one gives almost 1. It may be negative.

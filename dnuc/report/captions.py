@@ -12,6 +12,7 @@ from dnuc.report.dimensions import TRAININGS, correlation, measured_errors, trai
 from dnuc.report.findings import Findings
 from dnuc.report.peak_map import DRAWN, LINES
 from dnuc.report.peaks import color_groups
+from dnuc.report.similarity_words import matrices_words, output_words
 from dnuc.report.subsets import LAYERS
 from dnuc.report.taxonomy import taxonomy_caption
 from dnuc.report.tree import tree_layer
@@ -265,6 +266,17 @@ _WORDS: dict[str, tuple[str, str, Callable[[Findings, str], str]]] = {
         "All pairs of layers",
         "Bright blocks are stretches of layers that keep their neighbors; a dark border is a sudden change.",
         _matrix,
+    ),
+    "similarity": (
+        "Other comparisons of all pairs of layers",
+        "Whether a sudden change of neighborhoods shows here too: CCA and linear CKA, which weigh all directions or "
+        "all distances, tend to be smoother.",
+        matrices_words,
+    ),
+    "similarity_output": (
+        "What is near, and what is far",
+        "Whether a narrow Gaussian follows the overlap with the output, and linear CKA does not.",
+        output_words,
     ),
     "dimension": (
         "Intrinsic dimension",

@@ -15,6 +15,7 @@ from dnuc.report.hubs import input_and_hubs
 from dnuc.report.matrix import overlap_matrix
 from dnuc.report.peak_map import peak_map
 from dnuc.report.scales import dimension_scales, dimensions_compared
+from dnuc.report.similarity import similarity_matrices, similarity_to_output
 from dnuc.report.style import paper_style
 from dnuc.report.taxonomy import taxonomy_match
 from dnuc.report.tree import peak_tree
@@ -42,6 +43,8 @@ FIGURES: dict[str, Kind] = {
     "fig2b": Kind("the measures of a layer", one_model=profiles.overlap_histograms),
     "fig2c": Kind("the measures of at least two models", all_models=profiles.compare_models),
     "overlap_matrix": Kind("the overlaps of all pairs of at least two layers", one_model=overlap_matrix),
+    "similarity": Kind("matrices of the job's table [similarity]", one_model=similarity_matrices),
+    "similarity_output": Kind("CKA and the overlaps of at least three layers", one_model=similarity_to_output),
     "dimension": Kind("the intrinsic dimension of a layer", all_models=profiles.dimension),
     "dimension_scale": Kind("the intrinsic dimension of a layer at several scales", one_model=dimension_scales),
     "dimension_compared": Kind("the intrinsic dimension of a layer in two ways", one_model=dimensions_compared),

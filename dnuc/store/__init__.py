@@ -3,13 +3,14 @@
 from dnuc.store.arrays import DamagedError, StoredArray, in_memory
 from dnuc.store.external import open_external
 from dnuc.store.lock import alone
-from dnuc.store.results import Results
+from dnuc.store.results import SIMILARITIES, Results
 from dnuc.store.run import RunStore, digest, stage_group
 from dnuc.store.subset import Subset
 from dnuc.store.survey import Survey, mark_finished, survey_run
 from dnuc.store.taxonomy import stored_taxonomy, taxonomy_arrays
 
 __all__ = [
+    "SIMILARITIES",
     "DamagedError",
     "Results",
     "RunStore",

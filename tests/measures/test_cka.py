@@ -86,6 +86,12 @@ def test_a_narrow_gaussian_sees_neighbors_where_the_linear_kernel_sees_distances
     assert cka(x, y, "gaussian", width=0.01) > 0.9
 
 
+def test_a_kernel_narrower_than_any_distance_says_nothing_unless_debiased():
+    x, y = synthetic.normal(60, 10), synthetic.normal(60, 10, seed=1)
+    assert cka(x, y, "gaussian", width=0.05) == pytest.approx(1, abs=1e-6)
+    assert cka(x, y, "gaussian", width=0.05, debiased=True) < 0.01
+
+
 def test_the_bias_of_few_samples_is_seen_and_removed():
     x, y = synthetic.normal(50, 2000), synthetic.normal(50, 2000, seed=1)
     assert cka(x, y) > 0.9

@@ -31,7 +31,7 @@ def make_run(
     macros=MACROS,
     entropy=True,
     report="",
-    stages=("measures", "dimension", "landscape", "overlaps"),
+    stages=("measures", "dimension", "landscape", "overlaps", "similarity"),
     notes=True,
     networks=None,
 ):
@@ -81,6 +81,8 @@ def make_run(
                 _landscape(store, rng, model, name, label, macro, progress, peaks[position], taxonomy)
         if "overlaps" in stages:
             _overlaps(store, model, len(names))
+        if "similarity" in stages:
+            _similarity(store, model, list(names))
     return Results(path)
 
 
@@ -110,6 +112,7 @@ def _job(models, report):
     for model in models:
         lines += ["[[model]]", f'name = "{model}"', 'architecture = "resnet152"', 'weights = "random"', ""]
     lines += ["[neighbors]", f"k = {K}", "", "[dimension]", "decimation = true", "per_class = true", "pca = true", ""]
+    lines += ["[similarity]", "imbalance = true", 'cka = ["linear", "gaussian"]', "svcca = true", "pwcca = true", ""]
     return "\n".join([*lines, "[report]", report, ""])
 
 
@@ -315,6 +318,24 @@ def _tree(top, a, b, saddle):
         "summit": summit,
         "newick": newick,
     }
+
+
+def _similarity(store, model, names):
+    """Linear CKA falls off more slowly than a narrow Gaussian; of one layer nothing can be said."""
+    n = len(names)
+    distance = np.abs(np.subtract.outer(np.arange(n), np.arange(n)))
+    pwcca = 0.95**distance
+    pwcca[min(1, n - 1)] = np.nan
+    arrays = {
+        "imbalance": {"information_imbalance": 1.1 - 1.1 * 0.7 ** (distance + 0.02)},
+        "cka": {"linear_cka": 0.9**distance, "gaussian_cka": np.stack([0.7**distance, 0.8**distance])},
+        "cca": {"svcca": 0.92**distance, "pwcca": pwcca},
+    }
+    for kind, found in arrays.items():
+        group = f"models/{model}/similarity/{kind}"
+        store.begin(group, "s")
+        store.save(group, found)
+        store.finish(group, layers=names, notes=[], widths=[0.1, 0.4])
 
 
 def _overlaps(store, model, n_layers):

@@ -117,7 +117,8 @@ def test_one_layer_one_peak_without_anything_else(tmp_path):
     )
     with paper_style():
         drawn = {name: d.draw() for name, d in drawables(Findings(results)).items()}
-        missing = {"overlap_matrix", "fig4c", "taxonomy", *SCALES, *SEVERAL}
+        compared = {"overlap_matrix", "similarity", "similarity_output"}
+        missing = {"fig4c", "taxonomy", *compared, *SCALES, *SEVERAL}
         assert {name for name, figure in drawn.items() if figure is None} == missing
         assert len(drawn["fig3"].axes) == 1
         assert all(readable(figure) for figure in drawn.values() if figure)
@@ -129,10 +130,16 @@ def test_a_run_without_landscape_is_drawn_as_far_as_it_is(tmp_path):
     assert drawn == {"fig2a", "fig2b", "dimension", "fig3"}
 
 
-def test_sixty_layers_with_long_names(run, monkeypatch):
+def sixty_layers(run):
+    """Findings of a run of sixty layers with long names."""
     names = [f"transformer.encoder.block.{i}.output" for i in range(60)]
     findings = Findings(run)
     findings.layers = run.layers.iloc[[2] * 60].assign(layer=names, depth=range(60)).reset_index(drop=True)
+    return findings
+
+
+def test_sixty_layers_with_long_names(run, monkeypatch):
+    findings = sixty_layers(run)
     monkeypatch.setattr(run, "overlap_matrix", lambda model: np.full((1, 60, 60), 0.5))
     figures = drawables(findings)
     for name in ("fig2a", "fig3", "overlap_matrix"):
