@@ -50,7 +50,8 @@ def scheduler(directory, *options):
     where = ("--host", "127.0.0.1", "--port", "0", "--dashboard-address", "127.0.0.1:0", "--scheduler-file", file)
     process = start("dask_scheduler", (*where, *options), log)
     try:
-        wait_until(lambda: file.exists() or not process.is_alive())
+        # Dask writes the file in place: it may be there and still be empty
+        wait_until(lambda: (file.exists() and file.read_text().endswith("}")) or not process.is_alive())
         assert file.exists(), log.read_text()
         yield process, json.loads(file.read_text())["address"]
     finally:
