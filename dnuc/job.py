@@ -153,7 +153,7 @@ class DimensionSettings(Section):
     ranks: Annotated[tuple[Annotated[int, Field(ge=1)], ...], AfterValidator(_no_repeats)] = ()  # of Gride; when empty
     # 1, 2, 4, ... up to half of neighbors.k
     decimation: StrictBool | Annotated[tuple[Annotated[int, Field(ge=1)], ...], AfterValidator(_no_repeats)] = False
-    # into so many random blocks; true: 1, 2, 4, ... while blocks have 50 samples
+    # into so many random blocks; true: 1, 2, 4, ... up to 64 while blocks have 50 samples
     per_class: bool = False  # TwoNN within each class
     pca: bool = False  # variance spectrum and PC-ID
     variance: Annotated[float, Field(gt=0, lt=1)] = 0.9  # PC-ID: components that hold more than this share of it

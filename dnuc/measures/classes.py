@@ -10,7 +10,7 @@ import numpy as np
 from dnuc.errors import DnucError
 from dnuc.measures.decimation import check_samples
 from dnuc.measures.dimension import Method, estimator
-from dnuc.measures.parts import MeanDimension, mean_dimension, part_dimensions
+from dnuc.measures.parts import MeanDimension, Setting, mean_dimension, part_dimensions
 from dnuc.neighbors.lists import Neighbors
 from dnuc.neighbors.search import checked_array, memory_bytes
 
@@ -78,6 +78,5 @@ def class_dimension(
     order = np.argsort(labels, kind="stable")[np.count_nonzero(labels < 0) :]
     cuts = np.concatenate([[0], np.cumsum(np.bincount(labels[order]))]).tolist()
     parts = list(pairwise(cuts))
-    memory, estimate = memory_bytes(memory_limit), estimator(fraction, method)
-    found = part_dimensions(x, order, parts, neighbors, estimate, memory, client)
-    return mean_dimension(found, "dimension of the classes")
+    setting = Setting(x, order, estimator(fraction, method), memory_bytes(memory_limit), client)
+    return mean_dimension(part_dimensions(setting, parts, neighbors), "dimension of the classes")

@@ -11,11 +11,12 @@ import numpy as np
 from dnuc.errors import DnucError
 from dnuc.measures.dimension import Method, estimator
 from dnuc.measures.gride import powers_of_two
-from dnuc.measures.parts import MeanDimension, Part, mean_dimension, part_dimensions
+from dnuc.measures.parts import MeanDimension, Part, Setting, mean_dimension, part_dimensions
 from dnuc.neighbors.lists import Neighbors
 from dnuc.neighbors.search import checked_array, memory_bytes
 
 SMALLEST = 50  # samples of a block, unless asked for fewer: the error of one is then 14 %
+MOST = 64  # blocks, unless asked for more: scales hardly grow further, while to gather ever smaller blocks takes longer
 
 
 def decimation(
@@ -40,7 +41,7 @@ def decimation(
     x : (N, D) array
         NumPy array, Zarr array, Dask array or stored array. Rows are read as far as they are needed.
     blocks : sequence of int, optional
-        Every b; 1, 2, 4, ... while blocks have at least 50 samples when absent.
+        Every b; 1, 2, 4, ... up to 64 while blocks have at least 50 samples when absent.
     seed : int
         Of the random order. The same blocks, whatever else is asked for: those of b are halves where 2 b are wanted.
     neighbors : Neighbors, optional
@@ -48,7 +49,8 @@ def decimation(
     fraction, method
         As in `two_nn`.
     memory_limit : int or str, optional
-        Bytes that a task may use, e.g. "4GB" (default 2 GiB).
+        Bytes that a task may use, e.g. "4GB" (default 2 GiB). Of an array on disk whose rows do not fit, blocks lie
+        among all rows: to read one takes as long as to read the array.
     client : distributed.Client, optional
         Search on this Dask cluster; in this process when absent.
 
@@ -81,8 +83,8 @@ def decimation(
     check_samples(neighbors, n)
     order = np.random.default_rng(seed).permutation(n)
     parts = [part for b in counts for part in _blocks(n, b)]
-    memory, estimate = memory_bytes(memory_limit), estimator(fraction, method)
-    found = iter(part_dimensions(x, order, parts, neighbors, estimate, memory, client))
+    setting = Setting(x, order, estimator(fraction, method), memory_bytes(memory_limit), client)
+    found = iter(part_dimensions(setting, parts, neighbors))
     return [mean_dimension([next(found) for _ in range(b)], f"decimation into {b} blocks") for b in counts]
 
 
@@ -93,7 +95,7 @@ def levels(n: int, blocks: Sequence[int] | None = None) -> list[int]:
     [1, 2, 4, 8, 16]
     """
     if blocks is None:
-        return powers_of_two(max(1, n // SMALLEST))
+        return powers_of_two(max(1, min(MOST, n // SMALLEST)))
     for b in blocks:
         if b < 1 or n // b < 3:
             raise DnucError(

@@ -1,12 +1,11 @@
 """TwoNN within parts of the samples: in disjoint random blocks (decimation), in classes. Exact, with shared work.
 
-A part's neighbors are found anew among its own samples, but not always by a search: in a list of the nearest neighbors
-within a set that holds the part, members of the part are in the part's own order, and at the same distances. So
+A part's neighbors are found anew among its own samples, but not always by a search:
 
-1. whoever has two members of the part in the stored list of the whole set has its two nearest in the part there;
-2. parts where somebody lacks some are searched: those that fit into memory together in one task, which reads their rows
-   once; larger ones through tiles of their own, which read rows as they go;
-3. what a search lists serves the parts within the part, as in 1.
+1. whoever has two members of the part in a list that is known, of all samples or of a larger part, has them there;
+2. parts that fit into memory are searched in windows, several of them in one task that reads their rows once;
+3. of a larger part, if few samples lack a neighbor, the distances to all others in the part are computed; if many do,
+   it is searched through tiles that read rows as they go. What a search lists serves the parts within the part.
 
 Parts are runs of one order of the samples, so a part within another is a run within a run.
 """
@@ -23,13 +22,16 @@ from dask.array import Array as DaskArray
 from dnuc.cluster import Task, run_tasks
 from dnuc.errors import DnucError
 from dnuc.measures.dimension import Dimension, Estimator, two_nn_of
+from dnuc.measures.part_lists import Lists
 from dnuc.neighbors.lists import Neighbors
 from dnuc.neighbors.search import nearest_neighbors
+from dnuc.neighbors.within import pair_distances
 from dnuc.store import Subset
 
-LISTED = 32  # neighbors that are searched where parts of the part are wanted: a quarter of it still finds two there
-MOST_ROWS = 2**16  # that one task searches
-ROWS_AT_ONCE = 65536  # whose lists are looked through together
+MOST_ROWS = 2**16  # that a task of a window searches
+LISTED = 32  # neighbors listed in a window where smaller parts follow: in a quarter of the part two of them are left
+LISTED_MOST = 256  # the same where a part is searched through tiles: it serves parts of a sixteenth
+PAIRS = 2**18  # whose distances are computed singly, at most: what they are asked with travels in tasks
 
 Part = tuple[int, int]  # of the order, first and after the last
 
@@ -70,86 +72,114 @@ def mean_dimension(found: Sequence[Dimension | None], what: str) -> MeanDimensio
     return MeanDimension(float(np.mean([f.value for f in used])), error, scale, sum(f.dropped for f in used), 1, values)
 
 
-def part_dimensions(
-    x: Any,
-    order: np.ndarray,
-    parts: Sequence[Part],
-    neighbors: Neighbors | None,
-    estimate: Estimator,
-    memory: int,
-    client: Any = None,
-) -> list[Dimension | None]:
-    """TwoNN within each part, None where a part has no dimension.
+@dataclass(frozen=True)
+class Setting:
+    """What a search of parts may use.
 
-    x: (N, D) array, read only where the stored lists do not suffice. order (n,): positions of samples, n <= N. memory:
-    bytes that a task may use. client: a distributed.Client for arrays on disk.
+    x: (N, D) array, read only where lists do not suffice. order (n,): positions of samples, n <= N. memory: bytes of a
+    task. client: a distributed.Client; of windows only for arrays that workers can read.
     """
+
+    x: Any
+    order: np.ndarray
+    estimate: Estimator
+    memory: int
+    client: Any = None
+
+    @property
+    def row_bytes(self) -> int:
+        """A sample as it is stored."""
+        return self.x.dtype.itemsize * int(self.x.shape[1])
+
+    @property
+    def in_this_process(self) -> bool:
+        """Whether the array is nowhere else."""
+        return isinstance(self.x, np.ndarray | DaskArray)
+
+    def dimension(self, distance: np.ndarray) -> Dimension | None:
+        """TwoNN of (n, 2) distances, None where there is none."""
+        try:
+            return two_nn_of(distance, self.estimate)
+        except DnucError:
+            return None
+
+
+def part_dimensions(setting: Setting, parts: Sequence[Part], neighbors: Neighbors | None) -> list[Dimension | None]:
+    """TwoNN within each part, None where a part has no dimension. `neighbors`: of all samples among all, if known."""
     found: list[Dimension | None] = [None] * len(parts)
-    lacking = []
-    for number, (distance, part) in enumerate(zip(_stored(order, parts, neighbors), parts, strict=True)):
-        if distance is not None:
-            found[number] = _dimension(distance, estimate)
-        elif part[1] - part[0] >= 3:
-            lacking.append(number)
-    most = min(MOST_ROWS, memory // (4 * x.dtype.itemsize * int(x.shape[1])))
-    in_memory = isinstance(x, np.ndarray | DaskArray)
-    together = most if in_memory or client is None else -(-len(order) // (2 * sum(client.nthreads().values())))
-    windows, large = _windows(parts, lacking, most, together)
-    tasks = (
-        Task(_search_window, (x, order[w.start : w.stop], w.within(parts), estimate, memory // 2), context=w)
-        for w in windows
-    )
-    for task, results in run_tasks(None if in_memory else client, tasks):
-        for number, result in zip(task.context.parts, results, strict=True):
-            found[number] = result
-    for number in large:
-        rows = Subset(x, np.sort(order[slice(*parts[number])]))
-        values = rows if client is None or not isinstance(x, np.ndarray) else rows[:]  # workers do not see this memory
-        near = nearest_neighbors(values, 2, memory_limit=memory, client=client)
-        found[number] = _dimension(near.distance, estimate)
-    return found
+    lists, most = Lists(setting.order, neighbors), min(MOST_ROWS, setting.memory // (4 * setting.row_bytes))
+    small, few = [], list[_Lacking]()
+    for number in sorted(range(len(parts)), key=lambda p: (parts[p][0] - parts[p][1], p)):  # larger ones first
+        start, stop = parts[number]
+        if stop - start < 3:
+            continue
+        distance = lists.two_nearest(start, stop)
+        lacking = np.flatnonzero(np.isinf(distance[:, 1]))
+        if len(lacking) == 0:
+            found[number] = setting.dimension(distance)
+        elif stop - start <= most:
+            small.append(number)
+        elif len(lacking) * (stop - start) <= PAIRS - sum(one.pairs for one in few):
+            few.append(_Lacking(number, start, stop, distance, lacking))
+        else:
+            serves = any(start <= a and b <= stop for p, (a, b) in enumerate(parts) if p != number)
+            near = _search_part(setting, start, stop, serves)
+            found[number] = setting.dimension(lists.add(start, stop, near))
+    _fill(setting, few)
+    for one in few:
+        found[one.number] = setting.dimension(one.distance)
+    found_small = _search_windows(setting, parts, small, most)
+    return [found_small.get(number, dimension) for number, dimension in enumerate(found)]
 
 
-def _dimension(distance: np.ndarray, estimate: Estimator) -> Dimension | None:
-    try:
-        return two_nn_of(distance, estimate)
-    except DnucError:
-        return None
+# --- parts that do not fit into memory --------------------------------------------------------------------------------
 
 
-# --- from lists -------------------------------------------------------------------------------------------------------
+def _search_part(setting: Setting, start: int, stop: int, serves: bool) -> Neighbors:
+    """The neighbors within a part, of its samples in increasing position; many of them where they serve other parts."""
+    listed = min(LISTED_MOST, max(LISTED, setting.memory // (48 * len(setting.order)))) if serves else 2
+    rows = Subset(setting.x, np.sort(setting.order[start:stop]))
+    values = rows[:] if setting.client is not None and isinstance(setting.x, np.ndarray) else rows
+    return nearest_neighbors(values, min(listed, stop - start - 1), memory_limit=setting.memory, client=setting.client)
 
 
-def _stored(order: np.ndarray, parts: Sequence[Part], neighbors: Neighbors | None) -> Iterator[np.ndarray | None]:
-    """For each part the distances (n, 2) to the two nearest in it; None where the stored lists do not tell all."""
-    if neighbors is None:
-        yield from (None for _ in parts)
+@dataclass(frozen=True)
+class _Lacking:
+    """A part of which few samples lack a neighbor: what is known of it, and who they are."""
+
+    number: int
+    start: int
+    stop: int
+    distance: np.ndarray  # (stop - start, 2)
+    rows: np.ndarray  # of `distance`
+
+    @property
+    def pairs(self) -> int:
+        """Distances that are to be computed, at most."""
+        return len(self.rows) * (self.stop - self.start)
+
+
+def _fill(setting: Setting, parts: list[_Lacking]) -> None:
+    """Compute what the parts lack: the distances of some of their samples to all others in the part, all at once."""
+    rows, cols = [], []
+    for part in parts:
+        places = np.arange(part.start, part.stop)
+        for row in part.rows:
+            others = np.delete(places, row)
+            cols.append(setting.order[others])
+            rows.append(np.full(len(others), setting.order[part.start + row]))
+    if not rows:
         return
-    place = np.full(neighbors.n_samples, -1)
-    place[order] = np.arange(len(order))
-    for start, stop in parts:
-        found: list[np.ndarray] = []
-        for first in range(start, stop, ROWS_AT_ONCE):
-            rows = order[first : min(stop, first + ROWS_AT_ONCE)]
-            two = _two_within(place[neighbors.index[rows]], neighbors.distance[rows], start, stop)
-            if two is None:
-                break
-            found.append(two)
-        yield np.concatenate(found) if sum(map(len, found)) == stop - start > 0 else None
+    distance = pair_distances(
+        setting.x, np.concatenate(rows), np.concatenate(cols), memory_limit=setting.memory, client=setting.client
+    )
+    each = iter(np.split(distance, np.cumsum([len(c) for c in cols])[:-1]))
+    for part in parts:
+        for row in part.rows:
+            part.distance[row] = np.sort(np.partition(next(each), 1)[:2])
 
 
-def _two_within(place: np.ndarray, distance: np.ndarray, start: int, stop: int) -> np.ndarray | None:
-    """Distances of the first two in each list whose place is in start .. stop - 1; None if a list lacks them."""
-    inside = (place >= start) & (place < stop)  # (rows, k)
-    if not (np.count_nonzero(inside, axis=1) >= 2).all():
-        return None
-    row = np.arange(len(inside))
-    first = inside.argmax(axis=1)
-    inside[row, first] = False
-    return np.stack([distance[row, first], distance[row, inside.argmax(axis=1)]], axis=1)
-
-
-# --- by searches ------------------------------------------------------------------------------------------------------
+# --- parts that do ----------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -165,55 +195,58 @@ class _Window:
         return [(parts[p][0] - self.start, parts[p][1] - self.start) for p in self.parts]
 
 
-def _windows(parts: Sequence[Part], wanted: list[int], most: int, together: int) -> tuple[list[_Window], list[int]]:
-    """Windows of at most `most` samples that hold the wanted parts, and the parts that are larger than that.
+def _search_windows(
+    setting: Setting, parts: Sequence[Part], wanted: list[int], most: int
+) -> dict[int, Dimension | None]:
+    """TwoNN of the wanted parts by their number."""
+    workers = None if setting.in_this_process else setting.client
+    together = most if workers is None else -(-len(setting.order) // (2 * sum(workers.nthreads().values())))
+    tasks = (
+        Task(_search_window, (setting.x, setting.order[w.start : w.stop], w.within(parts), setting.estimate,
+                              setting.memory // 2), context=w)
+        for w in _windows(parts, wanted, min(most, together))
+    )  # fmt: skip
+    found: dict[int, Dimension | None] = {}
+    for task, results in run_tasks(workers, tasks):
+        found |= dict(zip(task.context.parts, results, strict=True))
+    return found
 
-    Parts beside each other share a window of at most `together` samples, so that there are enough windows.
-    """
-    windows, large, start, stop, held = [], [], 0, 0, list[int]()
 
-    def close() -> None:
-        if held:
-            windows.append(_Window(start, stop, tuple(sorted(held, key=lambda p: (parts[p][0] - parts[p][1], p)))))
-
+def _windows(parts: Sequence[Part], wanted: list[int], together: int) -> Iterator[_Window]:
+    """Windows that hold the wanted parts; parts beside each other share one of at most `together` samples."""
+    start, stop, held = 0, 0, list[int]()
     for p in sorted(wanted, key=lambda p: (parts[p][0], -parts[p][1])):
-        if parts[p][1] - parts[p][0] > most:
-            large.append(p)
-            continue
-        if not held or (parts[p][1] > stop and parts[p][1] - start > min(most, together)):
-            close()
-            start, stop, held = *parts[p], []
+        if held and parts[p][1] > stop and parts[p][1] - start > together:
+            yield _Window(start, stop, _larger_first(parts, held))
+            held = []
+        if not held:
+            start, stop = parts[p]
         stop = max(stop, parts[p][1])
         held.append(p)
-    close()
-    return windows, large
+    if held:
+        yield _Window(start, stop, _larger_first(parts, held))
+
+
+def _larger_first(parts: Sequence[Part], numbers: list[int]) -> tuple[int, ...]:
+    return tuple(sorted(numbers, key=lambda p: (parts[p][0] - parts[p][1], p)))
 
 
 def _search_window(
     x: Any, order: np.ndarray, parts: list[Part], estimate: Estimator, memory: int
 ) -> list[Dimension | None]:
     """TwoNN of the parts of a window, larger ones first; its rows are read once."""
-    place_of = np.argsort(order)  # of each row, in the order
-    row_of = np.empty_like(place_of)
-    row_of[place_of] = np.arange(len(order))
-    values = Subset(x, order[place_of])[:]
-    place, distance = np.full((len(order), LISTED), -1), np.full((len(order), LISTED), np.inf)
-    valid = np.zeros((len(order), 2), np.int64)  # the run within which each list is complete
+    rows = np.sort(order)
+    values, lists = Subset(x, rows)[:], Lists(order)
+    setting = Setting(values, order, estimate, memory)
     starts, stops = np.array(parts).T
     found = []
     for number, (start, stop) in enumerate(parts):
-        two = None
-        if ((valid[start:stop, 0] <= start) & (valid[start:stop, 1] >= stop)).all():
-            two = _two_within(place[start:stop], distance[start:stop], start, stop)
-        if two is None:
-            members = np.sort(row_of[start:stop])
+        distance = lists.two_nearest(start, stop)
+        if np.isinf(distance).any():
+            members = np.searchsorted(rows, np.sort(order[start:stop]))
             part = values if len(members) == len(values) else values[members]
             serves = ((starts >= start) & (stops <= stop))[number + 1 :].any()
-            near = nearest_neighbors(part, min(LISTED, len(members) - 1) if serves else 2, memory_limit=memory)
-            at = place_of[members]
-            place[at, : near.k], place[at, near.k :] = place_of[members[near.index]], -1
-            distance[at, : near.k] = near.distance
-            valid[start:stop] = start, stop
-            two = near.distance[:, :2]
-        found.append(_dimension(two, estimate))
+            k = min(LISTED, stop - start - 1) if serves else 2
+            distance = lists.add(start, stop, nearest_neighbors(part, k, memory_limit=memory))
+        found.append(setting.dimension(distance))
     return found

@@ -7,12 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dnuc.errors import DataError, DnucError
-from dnuc.measures import parts
+from dnuc.measures import part_lists, parts
 from dnuc.measures.classes import class_dimension
 from dnuc.measures.decimation import decimation
 from dnuc.measures.dimension import two_nn
 from dnuc.neighbors.lists import Neighbors
 from dnuc.neighbors.search import nearest_neighbors
+from dnuc.neighbors.within import pair_distances
 from dnuc.store import RunStore, stage_group
 from tests import reference, synthetic
 
@@ -55,10 +56,13 @@ def test_blocks_against_the_plain_loops():
 
 
 @pytest.mark.parametrize("k", [None, 2, 6, 30], ids=lambda k: f"lists of {k}")
-@pytest.mark.parametrize("rows", [parts.MOST_ROWS, 100, 20, 1], ids=lambda rows: f"{rows} rows a task")
-def test_decimation_is_brute_force_bit_for_bit(k, rows, monkeypatch):
+@pytest.mark.parametrize(
+    ("rows", "pairs"), [(parts.MOST_ROWS, parts.PAIRS), (100, 0), (20, 2000), (1, parts.PAIRS), (1, 0)]
+)
+def test_decimation_is_brute_force_bit_for_bit(k, rows, pairs, monkeypatch):
     """However much the stored lists know, and however few rows fit into memory."""
     monkeypatch.setattr(parts, "MOST_ROWS", rows)
+    monkeypatch.setattr(parts, "PAIRS", pairs)
     neighbors = None if k is None else nearest_neighbors(X, k)
     for found in decimation(X, (1, 2, 4, 8, 16), SEED, neighbors):
         assert_is_brute_force(found, X, blocks_of(N, len(found.values)))
@@ -66,22 +70,25 @@ def test_decimation_is_brute_force_bit_for_bit(k, rows, monkeypatch):
 
 @given(
     data=st.data(),
-    n=st.integers(12, 70),
+    n=st.integers(12, 50),
     kind=st.sampled_from([synthetic.normal, synthetic.lattice, synthetic.duplicated, synthetic.near_duplicates]),
     most=st.integers(3, 80),
     listed=st.integers(2, 40),
+    pairs=st.integers(0, 300),
     seed=st.integers(0, 5),
 )
-@settings(max_examples=40)
-def test_any_blocks_of_any_data(data, n, kind, most, listed, seed):
+@settings(max_examples=15)
+def test_any_blocks_of_any_data(data, n, kind, most, listed, pairs, seed):
     """Also numbers of blocks that do not divide each other, ties and duplicates, and blocks that have no dimension."""
     x = kind(n, 4)
-    counts = data.draw(st.lists(st.integers(1, n // 3), min_size=1, max_size=5))
+    counts = data.draw(st.lists(st.integers(1, n // 3), min_size=1, max_size=4))
     neighbors = nearest_neighbors(x, data.draw(st.integers(1, 10))) if data.draw(st.booleans()) else None
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(parts, "MOST_ROWS", most)
         patch.setattr(parts, "LISTED", listed)
-        patch.setattr(parts, "ROWS_AT_ONCE", 7)
+        patch.setattr(parts, "LISTED_MOST", listed)
+        patch.setattr(parts, "PAIRS", pairs)
+        patch.setattr(part_lists, "ROWS_AT_ONCE", 7)
         for count in counts:
             if all(searched(x, rows) is None for rows in blocks_of(n, count, seed)):
                 return
@@ -90,20 +97,53 @@ def test_any_blocks_of_any_data(data, n, kind, most, listed, seed):
         assert_is_brute_force(found, x, blocks_of(n, count, seed))
 
 
-def test_what_lists_tell_is_not_searched(monkeypatch):
-    """With 100 of 240 neighbors everybody has two in his half, quarter and eighth."""
-    searches = []
+@pytest.fixture
+def searches(monkeypatch):
+    """The number of samples of every search, and of the pairs whose distances are computed singly (negative)."""
+    noted = []
 
-    def noted(x, k, **settings):
-        searches.append(len(x))
+    def search(x, k, **settings):
+        noted.append(len(x))
         return nearest_neighbors(x, k, **settings)
 
-    neighbors = nearest_neighbors(X, 100)
-    monkeypatch.setattr(parts, "nearest_neighbors", noted)
-    decimation(X, (1, 2, 4, 8), SEED, neighbors)
+    def pairs(x, rows, cols, **settings):
+        noted.append(-len(rows))
+        return pair_distances(x, rows, cols, **settings)
+
+    monkeypatch.setattr(parts, "nearest_neighbors", search)
+    monkeypatch.setattr(parts, "pair_distances", pairs)
+    return noted
+
+
+def test_what_lists_tell_is_not_searched(searches):
+    """With 100 of 240 neighbors everybody has two in his half, quarter and eighth."""
+    decimation(X, (1, 2, 4, 8), SEED, nearest_neighbors(X, 100))
     assert searches == []
     decimation(X, (1, 2, 4), SEED)
     assert searches == [N]  # what it lists serves the halves and quarters
+
+
+def test_what_does_not_fit_into_memory_is_listed_for_the_parts_within(searches, monkeypatch):
+    monkeypatch.setattr(parts, "MOST_ROWS", 1)
+    monkeypatch.setattr(parts, "PAIRS", 0)
+    decimation(X, (1, 2, 4, 8, 16), SEED)
+    assert searches == [N]
+    searches.clear()
+    class_dimension(X, LABELS)  # no part within another
+    assert searches == [N // 5] * 5
+
+
+def test_what_few_samples_lack_is_computed_singly_and_at_once(searches, monkeypatch):
+    monkeypatch.setattr(parts, "MOST_ROWS", 1)
+    neighbors = nearest_neighbors(X, 15)
+    lacking = 0
+    for rows in blocks_of(N, 4):
+        inside = np.isin(neighbors.index[rows], rows).sum(axis=1)
+        lacking += np.count_nonzero(inside < 2) * (len(rows) - 1)
+    assert lacking > 0
+    [found] = decimation(X, (4,), SEED, neighbors)
+    assert searches == [-lacking]
+    assert_is_brute_force(found, X, blocks_of(N, 4))
 
 
 @pytest.mark.parametrize("method", ["fit", "mle"])
