@@ -9,14 +9,12 @@ from sklearn.base import BaseEstimator, ClusterMixin
 from sklearn.utils.validation import validate_data
 
 from dnuc.errors import DnucError, closest
-from dnuc.landscape import Density, density_peaks, knn_density, kstar_density, pak_density
+from dnuc.landscape import density_peaks
+from dnuc.landscape.adaptive import METHODS, density_by
 from dnuc.landscape.density import ErrorModel
 from dnuc.landscape.merging import Convention
 from dnuc.measures.dimension import two_nn
-from dnuc.neighbors.lists import Neighbors
 from dnuc.neighbors.search import nearest_neighbors
-
-ADAPTIVE = {"kstar": kstar_density, "pak": pak_density}
 
 
 class DensityPeaks(ClusterMixin, BaseEstimator):
@@ -96,21 +94,18 @@ class DensityPeaks(ClusterMixin, BaseEstimator):
 
     def fit(self, X: Any, y: Any = None) -> DensityPeaks:
         """Find the peaks of the density of X: (N, D), an array, a table, or a Zarr or Dask array. `y` is not used."""
-        if self.density not in ("knn", *ADAPTIVE):
-            raise DnucError(f"DensityPeaks: density {self.density!r}; {closest(str(self.density), ('knn', *ADAPTIVE))}")
+        if self.density not in ("knn", *METHODS):
+            raise DnucError(f"DensityPeaks: density {self.density!r}; {closest(str(self.density), ('knn', *METHODS))}")
         self.neighbors_ = nearest_neighbors(_validated(self, X), self.n_neighbors)
         self.dimension_ = float(two_nn(self.neighbors_) if self.dimension is None else self.dimension)
-        self.density_ = self._density(self.neighbors_)
+        self.density_ = density_by(
+            self.density, self.neighbors_, self.dimension_, self.neighbors_.k, self.alpha, self.error_model
+        )
         self.landscape_ = density_peaks(self.neighbors_, self.density_, self.z, convention=self.convention)
         self.core_, self.center_indices_ = self.landscape_.core, self.landscape_.centers
         self.n_clusters_ = self.landscape_.n_peaks
         self.labels_ = np.where(self.core_, self.landscape_.labels, -1) if self.halo else self.landscape_.labels
         return self
-
-    def _density(self, neighbors: Neighbors) -> Density:
-        if self.density == "knn":
-            return knn_density(neighbors, self.dimension_, neighbors.k, error_model=self.error_model)
-        return ADAPTIVE[self.density](neighbors, self.dimension_, self.alpha, error_model=self.error_model)
 
 
 class TwoNN(BaseEstimator):

@@ -142,8 +142,11 @@ def run_measures(store: RunStore, job: Job, searches: list[LayerSearch], classes
         "fraction": job.measures.fraction,
         "top_hubs": job.measures.top_hubs,
         "seed": job.seed,
-    } | ({"weights": job.measures.weights} if job.measures.weights else {})
-    settings |= _unusual(method=(job.dimension.method, "fit"), error=(job.dimension.error, "fisher"))
+    } | _unusual(
+        weights=(job.measures.weights, None),
+        method=(job.dimension.method, "fit"),
+        error=(job.dimension.error, "fisher"),
+    )
     of = {(s.model, s.layer): s.digest for s in searches}
     digests, tasks, pairs = [], [], []
     for model in dict.fromkeys(s.model for s in searches):

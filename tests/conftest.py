@@ -21,6 +21,7 @@ from PIL import Image
 import dnuc.pipeline as pipeline
 from dnuc.cluster import Capacity, Cluster, Progress
 from dnuc.job import parse_job
+from dnuc.neighbors import search
 from dnuc.store import RunStore
 
 settings.register_profile("dnuc", deadline=None)  # no test asserts on seconds
@@ -192,6 +193,11 @@ def here(monkeypatch):
     The figures have tests of their own, and tests of the command line draw the real report.
     """
     compute_here(monkeypatch)
+
+
+def small_blocks(monkeypatch, rows):
+    """Searches cut arrays into blocks of so many rows, fewer than any memory limit would ask for."""
+    monkeypatch.setattr(search, "choose_rows", lambda n, *_, **__: min(n, rows))
 
 
 def compute_here(monkeypatch):

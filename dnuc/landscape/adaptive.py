@@ -16,6 +16,7 @@ from dnuc.landscape.density import (
     check_error_model,
     check_positions,
     checked_dimension,
+    knn_density,
     knn_error,
     log_unit_ball,
     paper_error,
@@ -160,6 +161,18 @@ def pak_density(
     log_density[missing] = _in_ball(neighbors, d, k)[missing]
     error = paper_error(k) if error_model == "paper" else np.sqrt((4 * k + 2) / (k * (k - 1)))
     return Density(log_density, error, k, _capped(neighbors, k), int(np.count_nonzero(missing)))
+
+
+METHODS = {"kstar": kstar_density, "pak": pak_density}  # beside "knn"
+
+
+def density_by(
+    method: str, neighbors: Neighbors, dimension: SupportsFloat, k: int, alpha: float, error_model: ErrorModel
+) -> Density:
+    """The density by the name of its method, "knn", "kstar" or "pak", from the k nearest neighbors."""
+    if method == "knn":
+        return knn_density(neighbors, dimension, k, error_model=error_model)
+    return METHODS[method](neighbors.nearest(k), dimension, alpha, error_model=error_model)
 
 
 def _radius(neighbors: Neighbors, k: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from dnuc.errors import DataError, DnucError
 from dnuc.landscape.branches import branch_counts
-from dnuc.landscape.partitions import Parts, adjusted_information, adjusted_rand, measure_parts, purity
+from dnuc.landscape.partitions import Parts, adjusted_information, adjusted_rand, contingency, measure_parts, purity
 from dnuc.landscape.tree import Tree
 
 
@@ -139,9 +139,7 @@ def branch_agreement(tree: Tree, labels: ArrayLike, reference: ArrayLike) -> Bra
             "give the labels of the landscape that the tree is of"
         )
     _, group = np.unique(known, return_inverse=True)
-    return compare_branches(
-        np.bincount(peak * (group.max() + 1) + group, minlength=n * (group.max() + 1)).reshape(n, -1), tree
-    )
+    return compare_branches(contingency(peak, group, (n, int(group.max()) + 1)), tree)
 
 
 def compare_branches(count: np.ndarray, tree: Tree) -> BranchAgreement:

@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from dnuc.errors import DnucError
+from dnuc.landscape.partitions import contingency
 from dnuc.landscape.tree import Tree
 
 
@@ -135,8 +136,7 @@ def composition(
     rows = int(group.max(initial=-1)) + 1 if tree is None else tree.n_peaks
     _check_range("labels", group, rows, "give the peak of every sample, landscape.labels")
     has_class = known >= 0
-    flat = group[has_class].astype(np.int64) * len(columns) + known[has_class]
-    count = np.bincount(flat, minlength=rows * len(columns)).reshape(rows, len(columns))
+    count = contingency(group[has_class], known[has_class], (rows, len(columns)))
     if tree is not None:
         count = branch_counts(count, tree)
     return pd.DataFrame(count, columns=columns).rename_axis("branch")

@@ -14,6 +14,7 @@ from dnuc.errors import DnucError
 from dnuc.landscape.agreement import BranchAgreement, agreement, compare_branches
 from dnuc.landscape.branches import branch_counts
 from dnuc.landscape.mantel import Mantel, mantel
+from dnuc.landscape.partitions import contingency
 from dnuc.landscape.tree import Tree
 from dnuc.taxonomy import MEASURES, Measure, Taxonomy
 
@@ -140,8 +141,7 @@ def _count(tree: Tree, labels: np.ndarray, classes: np.ndarray, taxonomy: Taxono
                 f"taxonomy_agreement: {name} run from {codes.min()} to {codes.max()}, the "
                 f"{'tree' if name == 'labels' else 'taxonomy'} has {count}: 0 .. {count - 1}"
             )
-    found = np.bincount(labels.astype(np.int64) * n_classes + classes, minlength=n_peaks * n_classes)
-    found = found.reshape(n_peaks, n_classes)
+    found = contingency(labels, classes, (n_peaks, n_classes))
     missing = np.flatnonzero(found.sum(axis=0) == 0)
     if len(missing):
         raise DnucError(

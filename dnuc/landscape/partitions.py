@@ -19,6 +19,12 @@ from numba import njit
 NEGLIGIBLE = 1e-20  # of the largest term of an expectation
 
 
+def contingency(part: np.ndarray, group: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """(parts, groups) int64: how many samples are in both, from each sample's part and group, (N,) each."""
+    flat = part.astype(np.int64) * shape[1] + group
+    return np.bincount(flat, minlength=shape[0] * shape[1]).reshape(shape)
+
+
 @dataclass(frozen=True)
 class Parts:
     """The sums of each part, (parts,), or of several partitions, one entry each: they add up over parts."""

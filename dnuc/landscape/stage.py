@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 
 from dnuc.errors import DnucError, StoreError
-from dnuc.landscape.adaptive import kstar_density, pak_density
+from dnuc.landscape.adaptive import density_by
 from dnuc.landscape.agreement import agreement
 from dnuc.landscape.branches import composition
-from dnuc.landscape.density import Density, knn_density
+from dnuc.landscape.density import Density
 from dnuc.landscape.hierarchy import level_agreement, taxonomy_agreement
 from dnuc.landscape.newick import to_newick
 from dnuc.landscape.peaks import Landscape, density_peaks
 from dnuc.landscape.tree import Tree, peak_tree
-from dnuc.neighbors.lists import Neighbors, stored_neighbors
+from dnuc.neighbors.lists import stored_neighbors
 from dnuc.store import RunStore, stage_group, stored_taxonomy
 from dnuc.taxonomy import Taxonomy
 
@@ -35,7 +35,8 @@ def landscape_layer(store: RunStore, model: str, layer: str, settings: Mapping[s
     neighbors = stored_neighbors(store, model, layer)
     try:
         dimension = _dimension(store, model, layer, settings["integer_dimension"])
-        density = _density(neighbors, dimension, settings)
+        how = (settings[name] for name in ("k", "alpha", "error_model"))
+        density = density_by(settings["density"], neighbors, dimension, *how)
     except StoreError:
         raise
     except DnucError as error:
@@ -69,14 +70,6 @@ def _dimension(store: RunStore, model: str, layer: str, integer: bool) -> float:
         raise DnucError(f"no density without an intrinsic dimension: {attributes['dimension_note']}")
     value = float(attributes["intrinsic_dimension"])
     return float(max(1, round(value))) if integer else value
-
-
-def _density(neighbors: Neighbors, dimension: float, settings: Mapping[str, Any]) -> Density:
-    if settings["density"] == "knn":
-        return knn_density(neighbors, dimension, settings["k"], error_model=settings["error_model"])
-    estimate = {"kstar": kstar_density, "pak": pak_density}[settings["density"]]
-    near = neighbors.nearest(settings["k"])
-    return estimate(near, dimension, settings["alpha"], error_model=settings["error_model"])
 
 
 def _adaptive_values(density: Density, settings: Mapping[str, Any]) -> dict[str, Any]:

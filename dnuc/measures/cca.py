@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 import numpy as np
-from dask.utils import parse_bytes
 from scipy.linalg import cholesky, eigh, solve_triangular
 
 from dnuc.errors import DnucError, ResourceError
 from dnuc.measures.kernels import gram_tile
 from dnuc.measures.panels import CHUNK, TILE, Centered, centered_pair, checked_pair, pairs_of_tiles, tiles
+from dnuc.neighbors.search import memory_bytes
 from dnuc.units import size
 
 MEMORY = 4 * 2**30  # bytes, unless the caller says more
@@ -82,10 +82,7 @@ def pwcca(x: Any, y: Any, variance: float = 0.99, *, memory_limit: int | str | N
 def _pair(x: Any, y: Any, variance: float, memory_limit: int | str | None) -> tuple[Centered, Centered]:
     if not 0 < variance <= 1:
         raise DnucError(f"variance = {variance}: must be in (0, 1], e.g. 0.99")
-    try:
-        memory = MEMORY if memory_limit is None else parse_bytes(memory_limit)
-    except ValueError:
-        raise DnucError(f"memory_limit = {memory_limit!r}: give a number of bytes, or text such as '4GB'") from None
+    memory = MEMORY if memory_limit is None else memory_bytes(memory_limit)
     for name, a in zip("xy", checked_pair(x, y), strict=True):
         check_memory(a.shape[0], a.shape[1], memory, name)
     return centered_pair(x, y)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from dnuc.neighbors.lists import stored_neighbors
 from dnuc.store import RunStore, StoredArray, digest, stage_group
 
 REVISION = 1  # raised when the meaning of a result here changes, so that old ones are computed anew
+Found = tuple[Mapping[str, np.ndarray], Mapping[str, Any]]  # arrays and values of a stage
 STAGES = ("dimension", "decimation", "classes", "spectrum", "surrogate")
 
 
@@ -152,15 +154,13 @@ def spectrum_layer(store: RunStore, work: DimensionWork, standardize: bool, most
     """Variance spectrum of one layer; of `most` samples where there are more of both samples and features."""
     x = _activations(store, work)
     samples = sample_for(x.shape[0], x.shape[1], most)
-    try:
+
+    def compute() -> Found:
         ratio = pca_spectrum(x, standardize=standardize, samples=samples, seed=seed, memory_limit=memory)
-    except (StoreError, ResourceError):
-        raise
-    except DnucError as error:
-        _finish(store, work, {}, {"note": str(error)})
-        return
-    values = {"pca_samples": samples or x.shape[0], "pca_exact": samples is None, "standardized": standardize}
-    _finish(store, work, {"variance_ratio": ratio}, values)
+        values = {"pca_samples": samples or x.shape[0], "pca_exact": samples is None, "standardized": standardize}
+        return {"variance_ratio": ratio}, values
+
+    _finish(store, work, *_or_note(compute))
 
 
 def surrogate_layer(
@@ -172,15 +172,22 @@ def surrogate_layer(
     memory: int,
 ) -> None:
     """Decimation of Gaussian samples with the mean and the covariance of one layer."""
-    try:
+
+    def compute() -> Found:
         y = gaussian_surrogate(_activations(store, work), seed, memory_limit=memory // 2)
-        found = decimation(y, blocks, seed, memory_limit=memory // 2, **two_nn)
+        return _levels(decimation(y, blocks, seed, memory_limit=memory // 2, **two_nn), "surrogate"), {}
+
+    _finish(store, work, *_or_note(compute))
+
+
+def _or_note(compute: Callable[[], Found]) -> Found:
+    """What `compute` finds, or why a layer has no such thing: that must not stop a run over many layers."""
+    try:
+        return compute()
     except (StoreError, ResourceError):
         raise
     except DnucError as error:
-        _finish(store, work, {}, {"note": str(error)})
-        return
-    _finish(store, work, _levels(found, "surrogate"), {})
+        return {}, {"note": str(error)}
 
 
 def _levels(found: Sequence[MeanDimension], prefix: str) -> dict[str, np.ndarray]:
@@ -221,7 +228,7 @@ def _count_components(store: RunStore, work: Sequence[DimensionWork], variance: 
 def _run_blocks(store: RunStore, job: Job, waiting: list[DimensionWork], cluster: Cluster) -> Iterator[DimensionWork]:
     blocks = _blocks_of(job)
 
-    def compute(x: StoredArray, **settings: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    def compute(x: StoredArray, **settings: Any) -> Found:
         found = decimation(x, blocks, job.seed, **settings)
         arrays = _levels(found, "decimation")
         arrays["block_value"] = np.concatenate([f.values for f in found])
@@ -233,7 +240,7 @@ def _run_blocks(store: RunStore, job: Job, waiting: list[DimensionWork], cluster
 def _run_classes(store: RunStore, job: Job, waiting: list[DimensionWork], cluster: Cluster) -> Iterator[DimensionWork]:
     labels = store.read("samples", "label")
 
-    def compute(x: StoredArray, **settings: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    def compute(x: StoredArray, **settings: Any) -> Found:
         found = class_dimension(x, labels, **settings)
         values = {"class_dimension": found.value, "class_dimension_std": found.error, "class_scale": found.scale}
         return {"class_value": found.values}, values | {"classes_left_out": found.left_out}
@@ -246,26 +253,21 @@ def _in_parts(
     job: Job,
     waiting: list[DimensionWork],
     cluster: Cluster,
-    compute: Callable[..., tuple[dict[str, np.ndarray], dict[str, Any]]],
+    compute: Callable[..., Found],
 ) -> Iterator[DimensionWork]:
     """Layer after layer, for a layer's parts keep all workers busy."""
     for one in waiting:
         store.begin(one.group, one.digest)
-        try:
-            arrays, values = compute(
-                _activations(store, one),
-                neighbors=stored_neighbors(store, one.model, one.layer),
-                fraction=job.measures.fraction,
-                method=job.dimension.method,
-                memory_limit=cluster.capacity.memory,
-                client=cluster.client,
-            )
-        except (StoreError, ResourceError):
-            raise
-        except DnucError as error:
-            arrays, values = {}, {"note": str(error)}
-        store.save(one.group, arrays)
-        store.finish(one.group, **values)
+        work = partial(
+            compute,
+            _activations(store, one),
+            neighbors=stored_neighbors(store, one.model, one.layer),
+            fraction=job.measures.fraction,
+            method=job.dimension.method,
+            memory_limit=cluster.capacity.memory,
+            client=cluster.client,
+        )
+        _finish(store, one, *_or_note(work))
         yield one
 
 

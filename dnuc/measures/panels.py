@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from dnuc.errors import DataError, DnucError
-from dnuc.store import DamagedError, StoredArray, Subset
+from dnuc.store import Subset, check_finite, read_part
 
 TILE = 1024  # rows of a tile of an N x N matrix; features of a tile of a D x D matrix
 CHUNK = 8192  # features (or rows) read and multiplied at once: what is stored together
@@ -38,12 +38,6 @@ def draw_rows(n: int, count: int, seed: int) -> np.ndarray:
     if count >= n:
         return np.arange(n)
     return np.sort(np.random.default_rng(seed).choice(n, count, replace=False))
-
-
-def read_values(source: Any, rows: slice, features: slice) -> np.ndarray:
-    """A part of anything that is indexed like a 2-D array (NumPy, Zarr, Dask, a stored array)."""
-    part = source[rows, features]
-    return np.asarray(part.compute(scheduler="threads") if hasattr(part, "compute") else part)
 
 
 @dataclass(frozen=True)
@@ -77,10 +71,10 @@ class Centered:
         mean, largest, constant = np.empty(d), 0.0, True
         for features in tiles(d, CHUNK):
             total = np.zeros(features.stop - features.start)
-            first = read_values(source, slice(0, 1), features)
+            first = read_part(source, slice(0, 1), features)
             for rows in tiles(n):
-                values = read_values(source, rows, features)
-                _check(source, label, values, rows, features)
+                values = read_part(source, rows, features)
+                check_finite(source, values, rows, features, label)
                 constant = constant and bool((values == first).all())
                 largest = max(largest, float(np.abs(values.astype(np.float64)).max()))
                 with np.errstate(over="ignore", invalid="ignore"):
@@ -102,7 +96,7 @@ class Centered:
 
     def read(self, rows: slice, features: slice) -> np.ndarray:
         """(rows, features) float64, without the mean, scaled."""
-        values = read_values(self.source, rows, features).astype(np.float64)
+        values = read_part(self.source, rows, features).astype(np.float64)
         values -= self.mean[features]
         values *= self.scale
         return values
@@ -150,17 +144,3 @@ def refuse_constant(x: Centered) -> None:
             f"{x.label}: all {x.n} samples are equal, so there is nothing to compare: leave this layer out, or find "
             "out why it is dead"
         )
-
-
-def _check(source: Any, label: str, values: np.ndarray, rows: slice, features: slice) -> None:
-    if np.isfinite(values).all():
-        return
-    bad = np.flatnonzero(~np.isfinite(values).all(axis=1)) + rows.start
-    if isinstance(source, StoredArray):
-        place = (int(bad[0]), features.start)
-        raise DamagedError(source.run, source.group, source.name, place, "values are missing: a file is lost")
-    raise DataError(
-        f"{label}: NaN or infinite values in {len(bad)} samples (positions {', '.join(map(str, bad[:10]))}"
-        f"{', ...' if len(bad) > 10 else ''}; features {features.start} .. {features.stop - 1}): remove these samples, "
-        "or find out which layer overflows"
-    )

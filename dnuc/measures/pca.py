@@ -21,6 +21,7 @@ import numpy as np
 from scipy.linalg import blas, eigvalsh
 
 from dnuc.errors import DnucError, ResourceError
+from dnuc.measures.panels import draw_rows
 from dnuc.neighbors.search import checked_array, memory_bytes
 from dnuc.store import Subset
 
@@ -116,9 +117,8 @@ def pca_spectrum(
     n, features = int(x.shape[0]), int(x.shape[1])
     if samples is not None and samples < 2:
         raise DnucError(f"samples = {samples}: at least 2 are needed for a variance")
-    rows = np.arange(n)
-    if samples is not None and samples < n:
-        rows, n = np.sort(np.random.default_rng(seed).choice(n, samples, replace=False)), samples
+    rows = draw_rows(n, samples or n, seed)
+    n = len(rows)
     limit, itemsize = memory_bytes(memory_limit), x.dtype.itemsize
     if (needed := pca_bytes(n, features, itemsize)) > limit:
         raise ResourceError(

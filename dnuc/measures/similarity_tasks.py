@@ -13,7 +13,7 @@ from dnuc.measures.cca import Scores, correlations, mean_correlation, principal_
 from dnuc.measures.cca import weighted_correlation as weighted
 from dnuc.measures.cka import TileSums
 from dnuc.measures.kernels import Gaussian, Linear, gaussian_kernels, gram_tile
-from dnuc.measures.panels import TILE, Centered, draw_rows, tiles
+from dnuc.measures.panels import CHUNK, TILE, Centered, draw_rows, tiles
 from dnuc.store import RunStore, Subset, stage_group
 
 SIDES = 3  # of a tile's sums: its rows, its columns, its diagonal
@@ -119,7 +119,7 @@ def cka_tile(work: Comparison, rows: slice, columns: slice) -> tuple[np.ndarray,
 
 def cka_bytes(layers: int, n: int, features: int, itemsize: int) -> int:
     """Memory of a tile of so many layers, the widest of which has so many features."""
-    rows, width = min(n, TILE), min(features, 8192)
+    rows, width = min(n, TILE), min(features, CHUNK)
     reading = rows * width * (2 * 8 + itemsize) + 8 * features  # both sides, one of them as it was stored; the mean
     return reading + 8 * rows**2 * (2 * layers + 5)  # inner products and a kernel of every layer
 

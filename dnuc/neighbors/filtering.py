@@ -29,14 +29,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dnuc.errors import DataError
 from dnuc.neighbors.blocks import CHUNK, PAIRS_AT_ONCE, panels
 from dnuc.neighbors.candidates import Bound, Side, count_near, make_side, take_near
 from dnuc.neighbors.crew import Crew
 from dnuc.neighbors.locks import RowLocks
+from dnuc.neighbors.pairs import direct_distances
 from dnuc.neighbors.products import Products, Stand, TierOverflowError
-from dnuc.neighbors.refine import add_squared_differences
-from dnuc.neighbors.rows import Picked, Rows, read_ahead
+from dnuc.neighbors.rows import Picked, Rows
 from dnuc.neighbors.tiers import FLOAT64, Tier, finer
 
 REDONE_PARTS = 4  # of a block, that are redone in float64 one after the other
@@ -97,7 +96,8 @@ class TileFilter(ABC):
 
     def redo_overflow(self, hunt: Hunt, tier: Tier) -> None:
         """Those rows of a hunt whose lists overflowed."""
-        self.redo(hunt.block, np.flatnonzero(hunt.side.overflow), tier)
+        if hunt.side.overflow.any():
+            self.redo(hunt.block, np.flatnonzero(hunt.side.overflow), tier)
 
     def redo(self, block: int, rows: np.ndarray, tier: Tier) -> None:
         """Rows (R,) of one block that `tier` could not decide: in finer tiers, for as long as some are left."""
@@ -124,7 +124,7 @@ class TileFilter(ABC):
                 [hunt] = self.filter(tier, block, picked, capacity)
             except TierOverflowError:
                 if tier is FLOAT64:
-                    raise self._too_large() from None
+                    raise self.blocks[0].too_large() from None
                 undecided.append(picked)
                 continue
             self.refine([hunt])
@@ -184,10 +184,6 @@ class TileFilter(ABC):
             return np.full(n, -1)
         return np.arange(n) if picked is None else picked
 
-    def _too_large(self) -> DataError:
-        label = self.blocks[0].label
-        return DataError(f"{label}: values so large that squared distances overflow float64; rescale the layer")
-
     def take(self, hunt: Hunt, limit: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Move the candidates that may be within limit (R,) out of their lists: rows and columns of the tile, (P,)."""
         side, other, constants, n = hunt.side, hunt.other, hunt.constants, len(limit)
@@ -202,15 +198,4 @@ class TileFilter(ABC):
 
     def distances(self, rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
         """Euclidean distances (P,) of the pairs (rows[p] of left, cols[p] of right), float64 direct sums."""
-        total = np.zeros(len(rows))
-        blocks = self.blocks[:1] if self.same else self.blocks
-        if len(rows) == 0:
-            return total
-        for _, values in read_ahead(blocks, panels(0, self.blocks[0].features, CHUNK)):
-
-            def add(first: int, last: int, values: list[np.ndarray] = values) -> None:
-                part = slice(first, last)
-                add_squared_differences(values[0], values[-1], rows[part], cols[part], total[part])
-
-            self.workers.share(add, len(rows))
-        return np.sqrt(total)
+        return direct_distances(self.blocks[:1] if self.same else self.blocks, rows, cols, self.workers)

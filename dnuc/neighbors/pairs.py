@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from dnuc.errors import DataError
 from dnuc.neighbors.blocks import CHUNK, panels
-from dnuc.neighbors.crew import crew
+from dnuc.neighbors.crew import Crew, crew
 from dnuc.neighbors.refine import add_squared_differences
 from dnuc.neighbors.rows import Rows, read_ahead
 from dnuc.neighbors.tiers import FLOAT32, Tier
@@ -54,18 +54,29 @@ def pair_tile(
     same = left.start == right.start
     back = Pairs(*(np.zeros(0, np.int64),) * 3) if same else pairs_right.between(spans[1], spans[0])
     rows, cols = np.concatenate([there.row, back.col]), np.concatenate([there.col, back.row])
-    total = np.zeros(len(rows))
-    blocks = (left,) if same else (left, right)
     with crew(threads) as workers:
-        for features, values in read_ahead(blocks, panels(0, left.features, CHUNK) if len(rows) else ()):
+        distance = direct_distances((left,) if same else (left, right), rows, cols, workers, check=True)
+    if not np.isfinite(distance).all():
+        raise left.too_large()
+    return PairDistances(np.concatenate([there.place, back.place]), distance)
+
+
+def direct_distances(
+    blocks: Sequence[Rows], rows: np.ndarray, cols: np.ndarray, workers: Crew, *, check: bool = False
+) -> np.ndarray:
+    """Euclidean distances (P,) of the pairs (rows[p] of the first block, cols[p] of the last), float64 direct sums.
+
+    check: refuse values that are not finite; who has filtered them before knows that there are none.
+    """
+    total = np.zeros(len(rows))
+    for features, values in read_ahead(blocks, panels(0, blocks[0].features, CHUNK) if len(rows) else ()):
+        if check:
             for block, part in zip(blocks, values, strict=True):
                 block.check(part, features)
 
-            def add(first: int, last: int, values: list[np.ndarray] = values) -> None:
-                part = slice(first, last)
-                add_squared_differences(values[0], values[-1], rows[part], cols[part], total[part])
+        def add(first: int, last: int, values: list[np.ndarray] = values) -> None:
+            part = slice(first, last)
+            add_squared_differences(values[0], values[-1], rows[part], cols[part], total[part])
 
-            workers.share(add, len(rows))
-    if not np.isfinite(total).all():
-        raise DataError(f"{left.label}: values so large that squared distances overflow float64; rescale the layer")
-    return PairDistances(np.concatenate([there.place, back.place]), np.sqrt(total))
+        workers.share(add, len(rows))
+    return np.sqrt(total)

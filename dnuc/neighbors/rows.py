@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from dnuc.errors import DataError
-from dnuc.store import DamagedError, StoredArray
+from dnuc.store import NO_DISTANCE, StoredArray, check_finite, read_part
 
 
 def working_type(dtype: np.dtype) -> type[np.float32] | type[np.float64]:
@@ -54,10 +54,7 @@ class Rows:
 
     def read(self, features: slice) -> np.ndarray:
         """The rows' values of some features, in float32 where that loses nothing, else in float64."""
-        part = self.source[self.start : self.stop, features]
-        if hasattr(part, "compute"):  # a Dask array given without a client
-            part = part.compute(scheduler="threads")
-        values = np.asarray(part)
+        values = read_part(self.source, slice(self.start, self.stop), features)
         return np.ascontiguousarray(values, dtype=working_type(values.dtype))
 
     @property
@@ -81,6 +78,10 @@ class Rows:
     def _stored(self) -> StoredArray | None:
         return self.source if isinstance(self.source, StoredArray) else self.stored
 
+    def too_large(self) -> DataError:
+        """For values whose squared distances are infinite."""
+        return DataError(f"{self.label}: values so large that squared distances overflow float64; rescale the layer")
+
     def check(self, values: np.ndarray, features: slice) -> None:
         """Refuse values that are not finite.
 
@@ -89,18 +90,8 @@ class Rows:
         DataError
             Which samples they are; a DamagedError where they come from the store, which holds none.
         """
-        if np.isfinite(values).all():
-            return
-        bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
-        if (stored := self._stored) is not None:
-            place = (self.start + int(bad[0]), features.start)
-            raise DamagedError(stored.run, stored.group, stored.name, place, "values are missing: a file is lost")
-        rows = ", ".join(str(self.start + int(r)) for r in bad[:10])
-        raise DataError(
-            f"{self.label}: NaN or infinite values in {len(bad)} samples (positions {rows}"
-            f"{', ...' if len(bad) > 10 else ''}; features {features.start} .. {features.stop - 1}). Distances to them "
-            "do not exist: remove these samples, or find out which layer overflows"
-        )
+        span, source = slice(self.start, self.stop), self._stored or self.source
+        check_finite(source, values, span, features, self.label, NO_DISTANCE)
 
 
 SAMPLED = 16  # places in an array from which rows are taken for its mean

@@ -12,12 +12,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from dnuc.report.correlation import pearson
 from dnuc.report.findings import Findings
 from dnuc.report.profiles import legend_above, legend_of_models, model_figure
 from dnuc.report.style import DARK, DOUBLE, ORANGE, SINGLE, fit, model_style, new_figure
 
 TRAININGS = 3  # that fit on a page, a row each
-FEWEST = 3  # networks from which on a correlation is stated
 COLUMN, ERROR = "intrinsic_dimension", "intrinsic_dimension_error"
 
 
@@ -116,10 +116,7 @@ def measured_errors(findings: Findings) -> tuple[pd.DataFrame, str] | None:
 
 def correlation(networks: pd.DataFrame, column: str) -> float:
     """Pearson's r of the error and the dimension of the last hidden layer; NaN for few or for equal networks."""
-    x, y = networks[column].to_numpy(), networks["last_hidden_dimension"].to_numpy()
-    if len(x) < FEWEST or np.ptp(x) == 0 or np.ptp(y) == 0:
-        return float("nan")
-    return float(np.corrcoef(x, y)[0, 1])
+    return pearson(networks[column].to_numpy(), networks["last_hidden_dimension"].to_numpy())
 
 
 def during_training(findings: Findings) -> Figure | None:

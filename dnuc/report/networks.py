@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pandas as pd
 
-from dnuc.report.overview import MISSING, Column, number
+from dnuc.report.overview import MISSING, Column, number, with_error
 
 
 def network_columns(networks: pd.DataFrame) -> list[Column]:
@@ -21,14 +19,13 @@ def network_columns(networks: pd.DataFrame) -> list[Column]:
         number("test_accuracy", "held out", "share of the held-out images that it told right", ".1%"),
         number("top5_error", "top-5 error", "as published for its weights, on ImageNet's validation images", ".1%"),
         number("input_dimension", "ID input", "intrinsic dimension of the input", ".1f"),
-        Column("peak_dimension", "ID peak", "largest intrinsic dimension of its layers", _with_error("peak")),
+        with_error("peak_dimension", "ID peak", "largest intrinsic dimension of its layers"),
         Column("peak_layer", "at", "layer of the largest intrinsic dimension", lambda row: _text(row["peak_layer"])),
         number("peak_relative_depth", "depth", "relative depth of that layer", ".2f"),
         Column("last_hidden_layer", "last hidden", "deepest layer before the output, of those looked at",
                lambda row: _text(row["last_hidden_layer"])),
-        Column("last_hidden_dimension", "its ID", "intrinsic dimension of the last hidden layer",
-               _with_error("last_hidden")),
-        Column("output_dimension", "ID output", "intrinsic dimension of the output", _with_error("output")),
+        with_error("last_hidden_dimension", "its ID", "intrinsic dimension of the last hidden layer"),
+        with_error("output_dimension", "ID output", "intrinsic dimension of the output"),
     ]  # fmt: skip
     return [c for c in columns if c.name in networks and networks[c.name].notna().any()]
 
@@ -39,11 +36,3 @@ def _text(value: str | float | None) -> str:
 
 def _weights(row: pd.Series) -> str:
     return "trained on SHUFFLED labels" if row["shuffled"] else _text(row["weights"])
-
-
-def _with_error(place: str) -> Callable[[pd.Series], str]:
-    def write(row: pd.Series) -> str:
-        value, error = row[f"{place}_dimension"], row[f"{place}_dimension_error"]
-        return MISSING if pd.isna(value) else f"{value:.1f} ± {error:.1f}"
-
-    return write

@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from dnuc.report.correlation import pearson
 from dnuc.report.findings import Findings
 from dnuc.report.profiles import MARGIN, legend_above
 from dnuc.report.style import (
@@ -130,7 +131,7 @@ def similarity_to_output(findings: Findings, model: str) -> Figure | None:
     for matrix, look in zip(matrices, _looks(matrices), strict=True):
         to_output = matrix.values.iloc[:, -1].to_numpy()
         others = slice(0, len(layers) - 1)  # with itself the output has 1, whatever is measured
-        r = correlation(overlap[others], to_output[others])
+        r = pearson(overlap[others], to_output[others])
         label = matrix.name + ("" if np.isnan(r) else f" (r = {r:.2f})")
         profiles.plot(x, to_output, label=label, clip_on=False, **look)
         scatter.plot(overlap[others], to_output[others], clip_on=False, **look | {"linestyle": "none"})
@@ -144,14 +145,6 @@ def similarity_to_output(findings: Findings, model: str) -> Figure | None:
     layers_along_x(profiles, layers, 0.6 * DOUBLE - MARGIN)
     legend_above(figure, profiles, DOUBLE)
     return figure
-
-
-def correlation(x: np.ndarray, y: np.ndarray) -> float:
-    """Pearson's r over the layers that have both; NaN where there are fewer than 3, or nothing varies."""
-    known = ~np.isnan(x) & ~np.isnan(y)
-    if known.sum() < 3 or np.ptp(x[known]) == 0 or np.ptp(y[known]) == 0:
-        return float("nan")
-    return float(np.corrcoef(x[known], y[known])[0, 1])
 
 
 def _looks(matrices: list[Matrix]) -> list[dict[str, Any]]:

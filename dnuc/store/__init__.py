@@ -3,6 +3,7 @@
 from dnuc.store.arrays import DamagedError, StoredArray, in_memory
 from dnuc.store.external import open_external
 from dnuc.store.lock import alone
+from dnuc.store.reading import NO_DISTANCE, check_finite, read_part
 from dnuc.store.results import SIMILARITIES, Results
 from dnuc.store.run import RunStore, digest, stage_group
 from dnuc.store.subset import Subset
@@ -10,6 +11,7 @@ from dnuc.store.survey import Survey, mark_finished, survey_run
 from dnuc.store.taxonomy import stored_taxonomy, taxonomy_arrays
 
 __all__ = [
+    "NO_DISTANCE",
     "SIMILARITIES",
     "DamagedError",
     "Results",
@@ -18,10 +20,12 @@ __all__ = [
     "Subset",
     "Survey",
     "alone",
+    "check_finite",
     "digest",
     "in_memory",
     "mark_finished",
     "open_external",
+    "read_part",
     "stage_group",
     "stored_taxonomy",
     "survey_run",

@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from dnuc.errors import DataError
-from dnuc.store.arrays import DamagedError, StoredArray
+from dnuc.store.reading import NO_DISTANCE, check_finite, read_part
 
 
 class Subset:
@@ -37,14 +36,15 @@ class Subset:
         span, features = key if isinstance(key, tuple) else (key, slice(None))
         rows = self.rows[span]
         values = self._read(rows, features)
-        self._check(values, rows, features)
+        # here, where it is known which rows of the array they are
+        first, last, _ = features.indices(self.shape[1])
+        check_finite(self.source, values, rows, slice(first, last), reason=NO_DISTANCE)
         return values
 
     def _read(self, rows: np.ndarray, features: slice) -> np.ndarray:
         step = self._rows_of_a_chunk
         if step is None or not len(rows):
-            found = self.source[rows, features]
-            return np.asarray(found.compute(scheduler="threads") if hasattr(found, "compute") else found)
+            return read_part(self.source, rows, features)
         parts = np.split(rows, np.flatnonzero(np.diff(rows // step)) + 1)
         return np.concatenate([self.source[int(p[0]) : int(p[-1]) + 1, features][p - p[0]] for p in parts])
 
@@ -53,18 +53,3 @@ class Subset:
         """None where the array picks rows itself."""
         chunks = getattr(self.source, "chunks", None)
         return chunks[0] if chunks is not None and isinstance(chunks[0], int) else None
-
-    def _check(self, values: np.ndarray, rows: np.ndarray, features: slice) -> None:
-        """Refuse values that are not finite here, where it is known which rows of the array they are."""
-        if np.isfinite(values).all():
-            return
-        bad = rows[~np.isfinite(values).all(axis=1)]
-        if isinstance(self.source, StoredArray):
-            place = (int(bad[0]), features.start or 0)
-            reason = "values are missing: a file is lost"
-            raise DamagedError(self.source.run, self.source.group, self.source.name, place, reason)
-        shown = ", ".join(map(str, bad[:10].tolist())) + (", ..." if len(bad) > 10 else "")
-        raise DataError(
-            f"x: NaN or infinite values in {len(bad)} samples (positions {shown}). Distances to them do not exist: "
-            "remove these samples, or find out which layer overflows"
-        )

@@ -53,6 +53,14 @@ class Task:
     class_fraction: float  # of a class, as many neighbors: k for the largest
     ranked: int  # the first samples, alone, for information imbalance
 
+    def imbalances(self, imbalance: Callable[[np.ndarray, np.ndarray, int], float]) -> dict[str, list[float]]:
+        """What a function (x, y, k) says of the information imbalance, both ways, for k = 1 and 10."""
+        x, y = self.x[: self.ranked], self.y[: self.ranked]
+        return {
+            "forward": [imbalance(x, y, k) for k in (1, 10)],
+            "backward": [imbalance(y, x, k) for k in (1, 10)],
+        }
+
     def arrays(self) -> dict[str, Any]:
         """For `np.savez`."""
         return vars(self)

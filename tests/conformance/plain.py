@@ -58,11 +58,7 @@ def overlap(s: Subject) -> dict[str, Any]:
 
 
 def imbalance(s: Subject) -> dict[str, Any]:
-    x, y = s.task.x[: s.task.ranked], s.task.y[: s.task.ranked]
-    return {
-        "forward": [reference.information_imbalance(x, y, k) for k in (1, 10)],
-        "backward": [reference.information_imbalance(y, x, k) for k in (1, 10)],
-    }
+    return s.task.imbalances(reference.information_imbalance)
 
 
 def gride(s: Subject) -> dict[str, Any]:

@@ -10,9 +10,9 @@ import dnuc
 from dnuc.errors import DataError, DnucError
 from dnuc.measures import imbalance
 from dnuc.measures.imbalance import conditional_ranks, information_imbalance
-from dnuc.neighbors import search
 from dnuc.neighbors.search import nearest_neighbors
 from tests import reference, synthetic
+from tests.conftest import small_blocks
 
 N = 90
 PAIRS = {
@@ -24,10 +24,6 @@ PAIRS = {
     "all of y equal": (synthetic.normal(N, 3), np.ones((N, 2))),
     "float16 and integers": (synthetic.normal(N, 6).astype(np.float16), synthetic.lattice(N, 5, values=9).astype(int)),
 }
-
-
-def small_blocks(monkeypatch, rows):
-    monkeypatch.setattr(search, "choose_rows", lambda n, *_, **__: min(n, rows))
 
 
 @pytest.mark.parametrize("listed", [0, 7, N - 1])

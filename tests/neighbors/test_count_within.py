@@ -10,10 +10,10 @@ from hypothesis.extra.numpy import arrays
 
 import dnuc
 from dnuc.errors import DataError, DnucError
-from dnuc.neighbors import search
 from dnuc.neighbors.search import nearest_neighbors
 from dnuc.neighbors.within import count_within
 from tests import reference, synthetic
+from tests.conftest import small_blocks
 
 PRECISIONS = ["auto", "int8", "bfloat16", "float32", "float64"]
 DATA = {
@@ -24,10 +24,6 @@ DATA = {
     "offset": lambda: synthetic.offset(80, 20),
     "values that overflow float32": lambda: 1e30 * synthetic.normal(50, 8),
 }
-
-
-def small_blocks(monkeypatch, rows):
-    monkeypatch.setattr(search, "choose_rows", lambda n, *_, **__: min(n, rows))
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)

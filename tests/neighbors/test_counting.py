@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dnuc.neighbors import counting, filtering, products
+from dnuc.neighbors import counting, filtering, pairs, products
 from dnuc.neighbors.counting import Ball, count_tile
 from dnuc.neighbors.refine import STRIP
 from dnuc.neighbors.rows import Rows
@@ -52,8 +52,8 @@ def test_before_the_neighbor_of_a_rank_there_are_as_many(name, tier):
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("tier", LADDER, **IDS)
 def test_chunks_pieces_and_threads_change_nothing(tier, threads, monkeypatch):
-    monkeypatch.setattr(products, "CHUNK", STRIP)
-    monkeypatch.setattr(filtering, "CHUNK", STRIP)
+    for module in (filtering, pairs, products):
+        monkeypatch.setattr(module, "CHUNK", STRIP)
     monkeypatch.setattr(products, "PIECE", 77)
     x = synthetic.heavy_tailed(700, 1100)
     neighbors = nearest_neighbors(x, 9)

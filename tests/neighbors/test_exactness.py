@@ -9,12 +9,13 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from dnuc.errors import DataError, DnucError, ResourceError
-from dnuc.neighbors import blocks, filtering, nearest, products, search
+from dnuc.neighbors import blocks, filtering, nearest, pairs, products, search
 from dnuc.neighbors.refine import STRIP
 from dnuc.neighbors.search import nearest_neighbors
 from dnuc.neighbors.tiers import LADDER
 from dnuc.store import RunStore, stage_group
 from tests import reference, synthetic
+from tests.conftest import small_blocks
 from tests.neighbors.hard import ADVERSARIAL, trained_classes
 
 PRECISIONS = ["auto", *(tier.name for tier in LADDER)]
@@ -36,10 +37,6 @@ def by_loops(name):
     """The data and all their neighbors."""
     x = ADVERSARIAL[name]()
     return x, *reference.nearest_neighbors(x, len(x) - 1)
-
-
-def small_blocks(monkeypatch, rows):
-    monkeypatch.setattr(search, "choose_rows", lambda n, *_, **__: min(n, rows))
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -113,9 +110,7 @@ def equal_rows(n, features, share):
 def test_of_equal_rows_one_is_searched(share, features, rows, precision, monkeypatch):
     """Their distances are tied, so no list can hold them; but they have the same neighbors."""
     small_blocks(monkeypatch, rows)
-    monkeypatch.setattr(filtering, "CHUNK", 512)
-    monkeypatch.setattr(products, "CHUNK", 512)
-    monkeypatch.setattr(nearest, "CHUNK", 512)
+    cut(monkeypatch, 512)
     refined = []
     distances = filtering.TileFilter.distances
     monkeypatch.setattr(filtering.TileFilter, "distances", lambda *a: refined.append(len(a[1])) or distances(*a))
@@ -198,8 +193,8 @@ def test_no_setting_changes_a_bit(name, setting, precision, monkeypatch):
 
 def cut(monkeypatch, chunk, piece=2048):
     assert chunk % STRIP == 0
-    monkeypatch.setattr(filtering, "CHUNK", chunk)
-    monkeypatch.setattr(products, "CHUNK", chunk)
+    for module in (filtering, nearest, pairs, products):
+        monkeypatch.setattr(module, "CHUNK", chunk)
     monkeypatch.setattr(products, "PIECE", piece)
 
 

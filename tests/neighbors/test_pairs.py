@@ -7,16 +7,13 @@ import zarr
 
 import dnuc
 from dnuc.errors import DataError, DnucError
-from dnuc.neighbors import pairs, search
+from dnuc.neighbors import pairs
 from dnuc.neighbors.refine import STRIP
 from dnuc.neighbors.search import nearest_neighbors
 from dnuc.neighbors.within import pair_distances
 from tests import synthetic
+from tests.conftest import small_blocks
 from tests.neighbors.hard import ADVERSARIAL
-
-
-def small_blocks(monkeypatch, rows):
-    monkeypatch.setattr(search, "choose_rows", lambda n, *_, **__: min(n, rows))
 
 
 @pytest.mark.parametrize("rows", [1000, 17])

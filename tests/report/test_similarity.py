@@ -6,8 +6,9 @@ import pytest
 
 from dnuc.report import draw, similarity
 from dnuc.report.captions import caption
+from dnuc.report.correlation import pearson
 from dnuc.report.findings import Findings
-from dnuc.report.similarity import Matrix, correlation, shown_matrices, stored_matrices
+from dnuc.report.similarity import Matrix, shown_matrices, stored_matrices
 from dnuc.report.style import paper_style
 from tests.report.synthetic_run import make_run
 from tests.report.test_figures import readable, sixty_layers
@@ -88,7 +89,7 @@ def test_profiles_to_the_output_show_the_stored_numbers(run):
     ],
 )
 def test_correlation_needs_three_layers_that_differ(x, y, expected):
-    assert correlation(np.array(x, float), np.array(y, float)) == pytest.approx(expected, nan_ok=True)
+    assert pearson(np.array(x, float), np.array(y, float)) == pytest.approx(expected, nan_ok=True)
 
 
 def test_settings_are_in_the_words(run):
