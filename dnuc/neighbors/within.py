@@ -88,7 +88,7 @@ def count_within(
     before : array of int, shaped as radius, optional
         Of samples at just the radius, count only those whose position is smaller than this; all when absent.
     precision, memory_limit, client
-        As in `nearest_neighbors`.
+        As in `nearest_neighbors`. With several radii "auto" is float32: coarser products leave too many pairs open.
 
     Returns
     -------
@@ -108,8 +108,9 @@ def count_within(
     """
     x = checked_array(x, 1)
     ball = _ball(radius, before, x.shape[0])
-    k = planned(1 if ball.radius.ndim == 1 else ball.radius.shape[1])
-    blocks, settings = plan_tiles(x, k, memory_limit, client, precision)
+    balls = 1 if ball.radius.ndim == 1 else ball.radius.shape[1]
+    tier: Precision = "float32" if precision == "auto" and balls > 1 else precision
+    blocks, settings = plan_tiles(x, planned(balls), memory_limit, client, tier)
     search = CountSearch(spread(x, blocks, client), blocks, ball, **settings)
     for _ in run_searches([search], client):
         pass

@@ -11,6 +11,7 @@ import pandas as pd
 from dnuc.job import Job
 from dnuc.report.dimension_words import dimension_facts, dimension_notes
 from dnuc.report.findings import Findings
+from dnuc.report.similarity import similarity_notes
 
 MISSING = "–"  # noqa: RUF001 - a dash for a value that is not there
 
@@ -170,7 +171,7 @@ def _layer_notes(findings: Findings) -> list[str]:
                 f"{_place(row)}: {len(tree['filled']):,} of {len(tree['linkage']):,} joints of the tree are between "
                 f"peaks that do not touch; their height is assumed (fill {tree['fill']:.4g})."
             )
-    return found
+    return found + similarity_notes(findings)
 
 
 def _place(row: pd.Series) -> str:

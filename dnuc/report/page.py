@@ -21,6 +21,7 @@ from dnuc.report.figures import FIGURES, Drawable, drawables
 from dnuc.report.findings import Findings, Images
 from dnuc.report.networks import network_columns
 from dnuc.report.overview import Column, facts, layer_columns, notes
+from dnuc.report.similarity import similarity_table
 from dnuc.report.style import paper_style
 from dnuc.report.tables import dimension_tables, write_tables
 from dnuc.store import Results
@@ -130,7 +131,7 @@ def render_page(
         network_rows=_rows(findings.networks, network_table),
         notes=notes(findings),
         tables=tables,
-        further=list(dimension_tables(findings)),
+        further=[*dimension_tables(findings), *(["similarities"] if len(similarity_table(findings)) else [])],
         taxonomy=findings.results.taxonomy is not None,
         several=len(findings.models) > 1,
     )

@@ -75,6 +75,29 @@ def shown_matrices(findings: Findings, model: str) -> list[Matrix]:
     return found
 
 
+def similarity_table(findings: Findings) -> pd.DataFrame:
+    """A row a measure and pair of layers: model, measure, width (of a Gaussian), layer, other_layer, value."""
+    parts = []
+    for model in findings.models:
+        for matrix in stored_matrices(findings, model):
+            values, layers = matrix.values.to_numpy(), matrix.values.index
+            width = np.nan if matrix.width is None else matrix.width
+            table = {"model": model, "measure": matrix.measure, "width": width, "layer": layers.repeat(len(layers))}
+            parts.append(pd.DataFrame(table | {"other_layer": [*layers] * len(layers), "value": values.ravel()}))
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+
+
+def similarity_notes(findings: Findings) -> list[str]:
+    """Layers that could not be compared, and why."""
+    store, found = findings.results.store, []
+    for model in findings.models:
+        for kind in dict.fromkeys(SIMILARITIES.values()):
+            group = f"models/{model}/similarity/{kind}"
+            if store.is_complete(group):
+                found += store.attributes(group).get("notes", [])
+    return [f"Not compared with other layers: {note}." for note in dict.fromkeys(found)]
+
+
 def similarity_matrices(findings: Findings, model: str) -> Figure | None:
     """A heat map for each measure: bright where layers are alike, or the one tells about the other."""
     matrices, layers = shown_matrices(findings, model), findings.of(model)

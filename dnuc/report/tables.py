@@ -10,6 +10,7 @@ import pandas as pd
 from dnuc.report.branches import branch_table, composition_table
 from dnuc.report.findings import Findings
 from dnuc.report.peaks import Peaks
+from dnuc.report.similarity import similarity_table
 from dnuc.store import stage_group
 
 
@@ -18,8 +19,9 @@ def write_tables(findings: Findings, directory: Path) -> list[tuple[str, str, li
 
     layers: a row a model and layer with every measure (`Results.layers`). models: a row a network
     (`Results.models_table`). dimensions: a row a layer and scale (`Results.dimension_profile`). classes: a row a layer
-    and class (`Results.class_dimensions`), where they were asked for. taxonomy, where the classes have one: a row a
-    model, layer and level of it (`Results.taxonomy_levels`). For each layer with a landscape, in
+    and class (`Results.class_dimensions`), and similarities: a row a measure and pair of layers (`Results.similarity`),
+    where they were asked for. taxonomy, where the classes have one: a row a model, layer and level of it
+    (`Results.taxonomy_levels`). For each layer with a landscape, in
     <model>/<layer>: samples (sample, id, class, log_density, error, k, peak, core), peaks (peak, center, center_id,
     log_density, size, core_size, class, class_share, macro), saddles (peak_a, peak_b, log_density, error,
     sample), anchors (sample, id, kind, peak_a, peak_b, log_density). Where its tree is stored: branches and composition
@@ -31,6 +33,9 @@ def write_tables(findings: Findings, directory: Path) -> list[tuple[str, str, li
     _write(findings.networks, directory / "models")
     for name, table in dimension_tables(findings).items():
         _write(table, directory / name)
+    similarities = similarity_table(findings)
+    if len(similarities):
+        _write(similarities, directory / "similarities")
     levels = taxonomy_table(findings)
     if len(levels):
         _write(levels, directory / "taxonomy")

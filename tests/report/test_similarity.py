@@ -8,6 +8,7 @@ from dnuc.report import draw, similarity
 from dnuc.report.captions import caption
 from dnuc.report.correlation import pearson
 from dnuc.report.findings import Findings
+from dnuc.report.overview import notes
 from dnuc.report.similarity import Matrix, shown_matrices, stored_matrices
 from dnuc.report.style import paper_style
 from tests.report.synthetic_run import make_run
@@ -97,3 +98,20 @@ def test_settings_are_in_the_words(run):
     for part in ("nearest neighbor in the row's", "99% of the variance", "fraction of the median distance", "Morcos"):
         assert part in text
     assert "Pearson" in caption("similarity_output", Findings(run), "residual").text
+
+
+def test_the_table_holds_every_pair(run, page):
+    table = pd.read_csv(page.parent / "tables/similarities.csv")
+    assert list(table) == ["model", "measure", "width", "layer", "other_layer", "value"]
+    assert len(table) == 6 * 7 * 7
+    chosen = table[(table["measure"] == "gaussian_cka") & (table["width"] == 0.4) & (table["layer"] == "stem")]
+    expected = run.similarity("residual", "gaussian_cka", 0.4).loc["stem"]
+    np.testing.assert_allclose(chosen.set_index("other_layer")["value"], expected)
+    assert table.loc[table["measure"] == "svcca", "width"].isna().all()
+    assert 'href="tables/similarities.csv"' in page.read_text(encoding="utf-8")
+
+
+def test_layers_that_could_not_be_compared_are_told(tmp_path):
+    results = make_run(tmp_path / "run", names=("input", "fc"), peaks=(1, 2), n=30)
+    results.store.describe("models/residual/similarity/cka", notes=["residual/fc: all 30 samples are equal"])
+    assert "Not compared with other layers: residual/fc: all 30 samples are equal." in notes(Findings(results))
