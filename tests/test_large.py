@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from distributed import Client
 from PIL import Image
 
 from dnuc.cluster import Local, Progress, connect
@@ -18,6 +19,7 @@ from dnuc.notebook import Run
 from dnuc.pipeline import run_job
 from dnuc.store import RunStore, stage_group
 from tests import reference
+from tests.conftest import local_cluster
 
 CLASSES, IMAGES = 20, 10
 WORKER_MEMORY = "5GB"
@@ -126,6 +128,34 @@ def test_workers_stay_within_their_memory(name, tmp_path):
         order = np.lexsort((np.arange(n), distance[i]))[:30]
         assert set(order) == set(found.index[row])
         np.testing.assert_allclose(np.sqrt(distance[i][order]), found.distance[row], rtol=1e-12)
+
+
+@pytest.mark.large
+@pytest.mark.cluster
+def test_dimensions_of_a_layer_that_does_not_fit_stay_within_the_memory_of_workers(tmp_path):
+    """3.2 GB of activations, of which a task may hold a tenth: blocks, classes and principal components."""
+    n, features = 4_000, 200_704
+    job = parse_job(
+        {
+            "name": "dimensions",
+            "data": {"source": "arrays", "labels": "labels.npy"},
+            "model": [{"name": "net", "arrays": {"wide": "wide.zarr/models/net/wide/activations/activation"}}],
+            "dimension": {"decimation": True, "per_class": True, "pca": True, "pca_samples": 1000},
+        },
+        base=tmp_path,
+    )
+    np.save(tmp_path / "labels.npy", np.arange(n) % 20)
+    store_wave(RunStore.create(tmp_path / "wide.zarr"), stage_group("net", "wide", "activations"), n, features)
+    with local_cluster(workers=2, memory="3GB") as cluster, Client(cluster, set_as_default=False) as client:
+        run = Run(run_job(job, cluster.scheduler_address, tmp_path / "run", quiet=True))
+        peaks = client.run(peak_bytes)
+    print(f"at most {max(peaks.values()) / 1e9:.2f} of 3 GB a worker")
+    assert max(peaks.values()) < 3e9
+    profile = run.dimension_profile("wide")
+    assert profile[profile["method"] == "decimation"]["blocks"].tolist() == [1, 2, 4, 8, 16, 32, 64]
+    assert profile["value"].between(12, 26).all()  # 24 variables
+    assert run.layers[["class_dimension", "pca_dimension"]].notna().all(axis=None)
+    print(profile.to_string(), run.layers.T.to_string(), sep="\n")
 
 
 def peak_bytes() -> int:
