@@ -11,6 +11,7 @@ from dnuc.report.style import DOUBLE, SINGLE, fit, model_style, new_figure, plai
 from dnuc.store import stage_group
 
 MODELS = 20  # that a figure of spectra shows
+ZERO = 1e-10  # share of the variance below which a component is rounding: units that never fire, sums that are fixed
 
 
 def spectra(findings: Findings) -> Figure | None:
@@ -21,7 +22,7 @@ def spectra(findings: Findings) -> Figure | None:
     figure, axes = model_figure(len(shown))
     for position, (model, layer) in enumerate(shown):
         ratio = findings.results.store.read(stage_group(model, layer, "spectrum"), "variance_ratio")
-        rank = 1 + np.flatnonzero(ratio > 0)
+        rank = 1 + np.flatnonzero(ratio > ZERO)
         label = fit(f"{model}, {layer}", 2.2)
         look = model_style(position) | {"marker": ""}
         axes.plot(rank, ratio[rank - 1], label=label, **look)
