@@ -1,13 +1,14 @@
 # make demo    a report from real data in a few minutes     make test    the whole test suite
 # make check-large    real-size runs (hours, tens of GB)    make clean   remove what was built here
 # make bench          dnuc beside other libraries (an hour)  make bench-gpu  the same on a GPU; options: ARGS="--quick"
+# make bench-images   images from files beside the bare forward pass (minutes)
 # make conformance    the same numbers as DADApy? (minutes)
 
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable
 
-.PHONY: demo test lint check-large bench bench-gpu conformance dadapy-env clean
+.PHONY: demo test lint check-large bench bench-gpu bench-images conformance dadapy-env clean
 .DELETE_ON_ERROR:
 
 demo: .venv/installed
@@ -29,6 +30,9 @@ bench: .venv/bench-installed
 
 bench-gpu: .venv/test-installed
 	$(BIN)/python -m tests.benchmarks.gpu $(ARGS)
+
+bench-images: .venv/test-installed
+	$(BIN)/python -m tests.benchmarks.images $(ARGS)
 
 conformance: .venv/test-installed .venv-dadapy/installed
 	$(BIN)/python -m tests.conformance $(ARGS)

@@ -48,8 +48,8 @@ class Perturb(Section):
 class Data(Section):
     """[data]: which samples, in which order, with which labels."""
 
-    source: Literal["digits", "fashion_mnist", "image_folder", "arrays"]
-    path: Path | None = None  # directory or file of the data; digits need none
+    source: Literal["digits", "fashion_mnist", "image_folder", "image_tar", "parquet", "arrays"]
+    path: Path | None = None  # directory or file of the data, of parquet also a pattern of files; digits need none
     split: Literal["train", "test"] = "train"
     download: bool = False  # fashion_mnist only: let torchvision fetch the files into `path`
     classes: Annotated[int, Field(ge=2)] | tuple[str, ...] | None = None  # how many, drawn by seed; or which
@@ -62,7 +62,8 @@ class Data(Section):
         tuple[str, ...], AfterValidator(_no_repeats)
     ] = ()  # instead of `macro`: these of the taxonomy
     macro_depth: Annotated[int, Field(ge=1)] | None = None  # or all that are so many steps below its root
-    labels: Path | None = None  # arrays only: (N,) integers or names, .npy or one a line in text
+    labels: Path | None = None  # arrays: (N,) integers or names, .npy or one a line in text; parquet: what the classes
+    # 0, 1, ... of the column are called, one a line
     max_unreadable: Annotated[int, Field(ge=0)] = 0  # images that may be skipped; more is an error
     samples: Annotated[int, Field(ge=2)] | None = None  # how many there must be; another number is refused
     perturb: Perturb | None = None  # of every image, also of those that networks are trained on

@@ -82,11 +82,11 @@ class Run(Results):
         ids = self.store.read("samples", "id")
         if not 0 <= sample < len(ids):
             raise DnucError(f"run {self.path} has no sample {sample}; samples are 0 .. {len(ids) - 1}")
-        return open_source(self.job.data, self.job.seed).image(str(ids[sample]))
+        return open_source(self.job.data, self.job.seed, self.path).image(str(ids[sample]))
 
     def figure(self, name: str) -> Any:
         """A figure of the report as a matplotlib Figure, e.g. "fig2a", "fig4c", "dimension"."""
-        source = open_source(self.job.data, self.job.seed)
+        source = open_source(self.job.data, self.job.seed, self.path)
         return draw(self, name, images=source.image if source.has_images else None)
 
 

@@ -96,7 +96,7 @@ def run_stages(store: RunStore, job: Job, cluster: Cluster) -> None:
         check_disk(store, plan_within(job, cluster.capacity).bytes)
     n = run_samples(store, job, cluster)
     check_search((n, 1), job.neighbors.k, f"job {job.name!r}")
-    source = open_source(job.data, job.seed)
+    source = open_source(job.data, job.seed, store.path)
     images = source if source.has_images else None
     manifest = manifest_digests(store, job)
     digests = run_activations(store, job, cluster, images, partial(training_data, store, job.data, job.seed), manifest)
@@ -242,7 +242,7 @@ def run_report(store: RunStore, job: Job, key: str, cluster: Cluster) -> None:
 
 def draw_report(store: RunStore, job: Job) -> Path:
     """The report of a run, from what is stored (and the images, where they can be read)."""
-    source = open_source(job.data, job.seed)
+    source = open_source(job.data, job.seed, store.path)
     return write_report(Results(store.path), images=source.image if source.has_images else None)
 
 

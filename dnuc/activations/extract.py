@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, Literal
 
@@ -22,11 +22,12 @@ _ONE_AT_A_TIME = threading.RLock()
 def extract(
     network: Network,
     layers: Sequence[Layer],
-    images: Tensor,
+    images: Tensor | Iterable[Tensor],
     device: str | torch.device = "cpu",
     *,
     batch_size: int = 64,
     threads: int = 1,
+    count: int | None = None,
 ) -> dict[str, np.ndarray]:
     """The representations of preprocessed images in every layer: one forward pass, raw values, fully flattened.
 
@@ -39,10 +40,12 @@ def extract(
     Parameters
     ----------
     network, layers : from `build_network` and `select_layers`.
-    images : (n, C, H, W), as `network.preprocess` makes them.
+    images : (n, C, H, W), as `network.preprocess` makes them; or batches of them, of `batch_size` images but for the
+        last, made while the network works on earlier ones.
     device : "cpu", "cuda", ...; the network is moved there.
     batch_size : images in one forward pass.
     threads : of torch, on the CPU.
+    count : images in all batches, where batches are given.
 
     Returns
     -------
@@ -51,28 +54,45 @@ def extract(
     Raises
     ------
     DataError
-        If the images do not have the network's input shape.
+        If the images do not have the network's input shape, or batches are not of the size or number said.
     LayerError
         If a layer does not run in this network.
     """
-    if len(images) == 0 or tuple(images.shape[1:]) != network.input_shape:
-        raise DataError(
-            f"images of shape {tuple(images.shape)}: needs (n, C, H, W) with n at least 1 and (C, H, W) = "
-            f"{network.input_shape}"
-        )
-    values = {layer.name: np.empty((len(images), layer.features), dtype=np.float32) for layer in layers}
+    if isinstance(images, Tensor):
+        count, batches = len(images), iter(images.split(batch_size))
+    else:
+        batches = iter(images)
+    if not count:
+        raise DataError(f"{count} images to extract: needs at least 1, and their number where batches are given")
+    values = {layer.name: np.empty((count, layer.features), dtype=np.float32) for layer in layers}
     captured: dict[str, Tensor] = {}
     with reproducible(threads), _hooks(network.module, layers, captured), torch.inference_mode():
         network.module.to(device)
-        for start in range(0, len(images), batch_size):
-            count = min(batch_size, len(images) - start)
-            positions = start + torch.arange(batch_size) % count
+        for start in range(0, count, batch_size):
+            n = min(batch_size, count - start)
+            batch = _checked_batch(next(batches, None), n, network.input_shape)
             captured.clear()
-            # In one layout: convolutions choose another kernel for pixels that lie in another order.
-            network.module(images[positions].clone(memory_format=torch.contiguous_format).to(device))
+            network.module(_filled(batch, batch_size).to(device))
             for layer in layers:
-                values[layer.name][start : start + count] = _rows(captured, layer, batch_size)[:count]
+                values[layer.name][start : start + n] = _rows(captured, layer, batch_size)[:n]
     return values
+
+
+def _checked_batch(batch: Tensor | None, n: int, shape: tuple[int, ...]) -> Tensor:
+    if batch is None or tuple(batch.shape) != (n, *shape):
+        given = "no images" if batch is None else f"images of shape {tuple(batch.shape)}"
+        raise DataError(f"{given}: needs (n, C, H, W) = {(n, *shape)}, as `network.preprocess` makes them")
+    return batch
+
+
+def _filled(batch: Tensor, batch_size: int) -> Tensor:
+    """A copy with exactly so many images, by repeating them, that a network may overwrite.
+
+    In one layout: convolutions choose another kernel for pixels that lie in another order.
+    """
+    if len(batch) < batch_size:
+        batch = batch[torch.arange(batch_size) % len(batch)]
+    return batch.clone(memory_format=torch.contiguous_format)
 
 
 def check_finite(values: np.ndarray, layer: str, ids: Sequence[str]) -> None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from functools import lru_cache
+from contextlib import closing
+from functools import lru_cache, partial
 from typing import Any, Protocol
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from dnuc.activations.extract import extract, to_storage
+from dnuc.activations.feeding import batches_ahead
 from dnuc.activations.layers import Layer
 from dnuc.activations.models import Network, build_network
 from dnuc.activations.runs import (
@@ -194,7 +197,7 @@ class _Extraction:
         if self.run.model.arrays is not None:
             paths = {e["name"]: str(self.run.model.arrays[e["name"]]) for e in entries}
             return Task(_copy_block, (*where, self.wanted, paths), name=name)
-        arguments = (*where, self.wanted, self._build, entries, images, self._capacity.device)
+        arguments = (*where, self.wanted, self._build, entries, images, self._capacity.device, self._capacity.cores)
         return Task(_extract_block, arguments, name=name)
 
 
@@ -219,17 +222,32 @@ def _extract_block(
     entries: list[dict[str, Any]],
     images: Images,
     device: str,
+    readers: int,
 ) -> int:
-    """One forward pass over a block of samples, written to all its layers; returns the bytes written."""
+    """One forward pass over a block of samples, written to all its layers; returns the bytes written.
+
+    `readers` threads decode images meanwhile.
+    """
     network = _network(*build)
     ids = store.array("samples", "id")[span].tolist()
-    inputs = network.preprocess(images.image(sample_id) for sample_id in ids)
     layers = [Layer(**{**e, "shape": tuple(e["shape"]), "aliases": tuple(e["aliases"])}) for e in entries]
-    values = extract(network, layers, inputs, batch_size=settings.batch_size, device=device)
-    del inputs
+    size = settings.batch_size
+    with closing(batches_ahead(partial(_prepare, network, images), ids, size, readers)) as batches:
+        values = extract(network, layers, batches, batch_size=size, device=device, count=len(ids))
     return sum(
         _store(store, name, layer.name, wanted, block, span, settings, values.pop(layer.name), ids) for layer in layers
     )
+
+
+def _prepare(network: Network, images: Images, sample_id: str) -> Tensor:
+    """What the network takes of one sample."""
+    prepared = network.transform(images.image(sample_id))
+    if tuple(prepared.shape) != network.input_shape:
+        raise DataError(
+            f"image {sample_id!r} becomes an input of shape {tuple(prepared.shape)}, the first image one of "
+            f"{network.input_shape}: set image_size in [[model]], to which images are resized and cropped"
+        )
+    return prepared
 
 
 def _copy_block(

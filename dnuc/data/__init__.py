@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
 from dnuc.data.arrays import Arrays
 from dnuc.data.digits import Digits
 from dnuc.data.entropy import image_entropy
 from dnuc.data.fashion import Fashion
+from dnuc.data.image_tar import ImageTar
 from dnuc.data.images import ImageFolder
+from dnuc.data.parquet import ParquetImages
 from dnuc.data.perturb import Perturbed
 from dnuc.data.samples import Samples, Source, TrainTest, image_hash
 from dnuc.errors import DataError
@@ -14,25 +20,33 @@ from dnuc.job import Data
 
 __all__ = ["Samples", "Source", "TrainTest", "image_entropy", "image_hash", "open_source"]
 
-_SOURCES: dict[str, type[Digits] | type[Fashion] | type[ImageFolder] | type[Arrays]] = {
+INDEX = "index"  # directory of a run that holds where in archives its images are
+
+_SOURCES: dict[str, Callable[[Data], Source]] = {
     "digits": Digits,
     "fashion_mnist": Fashion,
     "image_folder": ImageFolder,
+    "image_tar": ImageTar,
+    "parquet": ParquetImages,
     "arrays": Arrays,
 }
 _ANY = {"source", "ids", "class_names", "macro", "taxonomy", "macro_roots", "macro_depth", "samples"}
+_FILES = {"path", "classes", "images_per_class", "max_unreadable", "perturb"}
 _USES = {
     "digits": _ANY | {"classes", "images_per_class", "perturb"},
     "fashion_mnist": _ANY | {"path", "split", "download", "classes", "images_per_class", "perturb"},
-    "image_folder": _ANY | {"path", "classes", "images_per_class", "max_unreadable", "perturb"},
+    "image_folder": _ANY | _FILES,
+    "image_tar": _ANY | _FILES,
+    "parquet": _ANY | _FILES | {"labels"},
     "arrays": _ANY | {"labels"},
 }
 
 
-def open_source(data: Data, seed: int | None = None) -> Source:
+def open_source(data: Data, seed: int | None = None, run: Path | None = None) -> Source:
     """Where a job's samples come from. Reads no file yet: the source does, when asked.
 
-    `seed`, the job's, is what the images are perturbed by, if they are (`data.perturb`).
+    `seed`, the job's, is what the images are perturbed by, if they are (`data.perturb`); `run` is the run's directory,
+    in which a source keeps what it learned of large archives.
 
     Raises
     ------
@@ -52,7 +66,9 @@ def open_source(data: Data, seed: int | None = None) -> Source:
                 f"data.{name} = {str(given)!r} has no meaning for data.source = {data.source!r}, which knows "
                 f"{', '.join(sorted(uses))}; remove it"
             )
-    source: Source = _SOURCES[data.source](data)
+    source = _SOURCES[data.source](data)
+    if isinstance(source, ImageTar) and run is not None:
+        source = replace(source, cache=run / INDEX)
     if data.perturb is None:
         return source
     if seed is None:

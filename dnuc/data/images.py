@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import os
-import struct
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
 import numpy as np
-from PIL import Image
 
+from dnuc.data.decoding import SUFFIXES, decode, is_image
 from dnuc.data.drawing import select
 from dnuc.data.samples import Samples, TrainTest
 from dnuc.errors import DataError
 from dnuc.job import Data
-
-SUFFIXES = (".jpeg", ".jpg", ".png")  # in any case
-FORMATS = ("JPEG", "PNG")  # Pillow's names: it decides by content, and for other formats may start other programs
-# What Pillow and its decoders raise for files that are truncated, damaged, no images, or too large to be one.
-UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError)
 
 
 @dataclass(frozen=True)
@@ -56,16 +51,7 @@ class ImageFolder:
             8 bits a channel (which a conversion would clip, silently).
         """
         path = path_of(self._root, sample_id)
-        try:
-            with Image.open(path, formats=FORMATS) as picture:
-                if picture.mode.startswith(("I", "F")):
-                    raise ValueError(f"more than 8 bits a channel (Pillow's mode {picture.mode})")
-                return np.array(picture.convert("RGB"))
-        except UNREADABLE as error:
-            raise DataError(
-                f"image {sample_id!r} ('{path}') cannot be read: {error}; replace or remove the file, or let the job "
-                "skip it: data.max_unreadable is the number of images that may be skipped"
-            ) from error
+        return decode(path, sample_id, f"'{path}'")
 
     def split(self, samples: Samples, seed: int) -> TrainTest:
         """Refused: training on a folder of images is not offered."""
@@ -83,39 +69,25 @@ class ImageFolder:
         return self.data.path
 
 
-@dataclass(frozen=True)
-class FolderCatalog:
-    """The classes and files of an image folder, a `drawing.Catalog`; each directory is listed at most once."""
+class ClassCatalog:
+    """What has one place a class, a directory or an archive: a `drawing.Catalog` but for its keys and ids."""
 
     root: Path
-    _ids: dict[str, list[str]] = field(default_factory=dict, repr=False)  # class key -> ids
-    _by_name: dict[str, dict[str, list[str]]] = field(default_factory=dict, repr=False)  # class key -> file name -> ids
+    _by_name: dict[str, dict[str, list[str]]]  # class key -> file name -> ids
 
     @property
     def where(self) -> str:
-        """The folder, for messages."""
+        """The place, for messages."""
         return f"'{self.root}'"
 
-    @cached_property
+    @property
     def keys(self) -> tuple[str, ...]:
-        """The class directories, sorted; hidden ones and plain files beside them are no classes."""
-        if not self.root.is_dir():
-            raise DataError(f"data.path = '{self.root}': no such directory; it must hold one directory a class")
-        with os.scandir(self.root) as entries:
-            found = sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
-        if not found:
-            raise DataError(
-                f"data.path = '{self.root}' holds no directories; it must hold one a class, with images in it"
-            )
-        for key in found:
-            _inside(self.root, self.root / key, key)
-        return tuple(found)
+        """Every class, sorted."""
+        raise NotImplementedError
 
-    def ids_of(self, key: str) -> list[str]:
-        """The ids of a class, sorted; DataError if the directory has no image."""
-        if key not in self._ids:
-            self._ids[key] = _list_images(self.root, key)
-        return self._ids[key]
+    def ids_of(self, key: str) -> Sequence[str]:
+        """The ids of a class, sorted."""
+        raise NotImplementedError
 
     def locate(self, given: str) -> tuple[str, str] | None:
         """The class key and the id of a line of `data.ids`; None if there is no such file."""
@@ -130,6 +102,36 @@ class FolderCatalog:
         return (key, ids[0]) if ids else None
 
 
+@dataclass(frozen=True)
+class FolderCatalog(ClassCatalog):
+    """The classes and files of an image folder, a `drawing.Catalog`; each directory is listed at most once."""
+
+    root: Path
+    _ids: dict[str, list[str]] = field(default_factory=dict, repr=False)  # class key -> ids
+    _by_name: dict[str, dict[str, list[str]]] = field(default_factory=dict, repr=False)  # class key -> file name -> ids
+
+    @cached_property
+    def keys(self) -> tuple[str, ...]:
+        """The class directories, sorted; hidden ones and plain files beside them are no classes."""
+        if not self.root.is_dir():
+            raise DataError(f"data.path = '{self.root}': no such directory; it must hold one directory a class")
+        with os.scandir(self.root) as entries:
+            found = sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+        if not found:
+            raise DataError(
+                f"data.path = '{self.root}' holds no directories; it must hold one a class, with images in it"
+            )
+        for key in found:
+            inside(self.root, self.root / key, key)
+        return tuple(found)
+
+    def ids_of(self, key: str) -> list[str]:
+        """The ids of a class, sorted; DataError if the directory has no image."""
+        if key not in self._ids:
+            self._ids[key] = _list_images(self.root, key)
+        return self._ids[key]
+
+
 def path_of(root: Path, sample_id: str) -> Path:
     """The file of a sample id "CLASS/FILE" below `root`.
 
@@ -138,10 +140,10 @@ def path_of(root: Path, sample_id: str) -> Path:
     DataError
         If the id is not of this form, or leads out of `root`: by "..", as an absolute path, or over a link.
     """
-    return _inside(root, root.joinpath(*_parts(root, sample_id)), sample_id)
+    return inside(root, root.joinpath(*parts_of(root, sample_id)), sample_id)
 
 
-def _parts(root: Path, sample_id: str) -> tuple[str, str]:
+def parts_of(root: Path, sample_id: str) -> tuple[str, str]:
     """Class key and file name of a sample id."""
     parts = PurePosixPath(sample_id).parts
     if len(parts) != 2 or not {"..", "/"}.isdisjoint(parts) or "\0" in sample_id:
@@ -149,7 +151,7 @@ def _parts(root: Path, sample_id: str) -> tuple[str, str]:
     return parts[0], parts[1]
 
 
-def _inside(root: Path, path: Path, given: str) -> Path:
+def inside(root: Path, path: Path, given: str) -> Path:
     """`path`, if it is below `root` after following links."""
     if not path.resolve().is_relative_to(root.resolve()):
         raise DataError(
@@ -162,7 +164,7 @@ def _inside(root: Path, path: Path, given: str) -> Path:
 def _class_and_name(root: Path, given: str) -> tuple[str, str]:
     """Class key and file name (with or without ending) of a line of `data.ids`."""
     if "/" in given:
-        return _parts(root, given)
+        return parts_of(root, given)
     key, underscore, _ = given.rpartition("_")
     if not underscore:
         raise DataError(
@@ -174,7 +176,7 @@ def _class_and_name(root: Path, given: str) -> tuple[str, str]:
 def _list_images(root: Path, key: str) -> list[str]:
     """The ids of the images in a class directory, sorted."""
     with os.scandir(root / key) as entries:
-        images = [entry for entry in entries if _is_image(entry.name)]
+        images = [entry for entry in entries if is_image(entry.name)]
     if not images:
         raise DataError(f"class directory '{root / key}' holds no image ({', '.join(SUFFIXES)}); remove or fill it")
     for entry in images:
@@ -183,14 +185,9 @@ def _list_images(root: Path, key: str) -> list[str]:
     return sorted(f"{key}/{entry.name}" for entry in images)
 
 
-def _ids_by_name(ids: list[str]) -> dict[str, list[str]]:
+def _ids_by_name(ids: Sequence[str]) -> dict[str, list[str]]:
     """File name, with or without the ending -> the ids it may mean; the whole name always means one."""
     found: dict[str, list[str]] = {}
     for sample_id in ids:
         found.setdefault(PurePosixPath(sample_id).stem, []).append(sample_id)
     return found | {PurePosixPath(sample_id).name: [sample_id] for sample_id in ids}
-
-
-def _is_image(name: str) -> bool:
-    # macOS writes a hidden ._x.JPEG beside x.JPEG on foreign disks; it is no image.
-    return not name.startswith(".") and name.lower().endswith(SUFFIXES)

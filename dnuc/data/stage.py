@@ -65,7 +65,7 @@ def run_samples(store: RunStore, job: Job, cluster: Cluster) -> int:
     wanted = samples_digest(job)
     if store.is_complete(GROUP, wanted):
         return len(store.array(GROUP, "label"))
-    source = open_source(job.data, job.seed)
+    source = open_source(job.data, job.seed, store.path)
     samples = source.list(job.seed)
     if job.data.samples not in (None, len(samples)):
         raise DataError(

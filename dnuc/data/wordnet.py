@@ -148,6 +148,8 @@ class WordNet:
     def find(self, given: str) -> Synset:
         """The synset of an ImageNet id ("n02012849"), of a sense ("crane.n.05"), or of a noun with one meaning.
 
+        Or of several nouns with one meaning in common, "tench, Tinca tinca", as ImageNet's classes are often called.
+
         Raises
         ------
         DataError
@@ -165,9 +167,11 @@ class WordNet:
             if not 1 <= int(match[2]) <= len(senses):
                 raise DataError(f"WordNet: there is no {given!r}; {self._known(match[1], senses)}")
             return senses[int(match[2]) - 1]
-        senses = self.senses(given)
+        words = {_lemma(word) for word in given.split(",")}
+        first = given.split(",")[0]
+        senses = [synset for synset in self.senses(first) if words <= {_lemma(word) for word in synset.words}]
         if len(senses) != 1:
-            raise DataError(f"WordNet: {given!r} has {len(senses)} meanings; {self._known(given, senses)}")
+            raise DataError(f"WordNet: {given!r} has {len(senses)} meanings; {self._known(first, self.senses(first))}")
         return senses[0]
 
     def _known(self, word: str, senses: Sequence[Synset]) -> str:

@@ -205,7 +205,7 @@ def test_hooks_are_gone_afterwards_even_after_an_error():
 
 def test_images_and_layers_of_another_network(resnet):
     layers = select_layers(resnet, ("fc",))
-    with pytest.raises(DataError, match=r"images of shape \(2, 3, 31, 31\): needs .* = \(3, 32, 32\)"):
+    with pytest.raises(DataError, match=r"images of shape \(2, 3, 31, 31\): needs .* = \(2, 3, 32, 32\)"):
         extract(resnet, layers, images(2, 3, 31, 31))
     other = wrapped(nn.Sequential(nn.Linear(3, 2)), 3)
     with pytest.raises(LayerError, match="module 'fc' is not in Sequential"):

@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dnuc.data.text import read_ids
 from dnuc.data.wordnet import SYSTEM_PATH, WordNet, wordnet_taxonomy
 from dnuc.errors import DataError
 from tests.data.wordnet_files import SYNSETS, write_wordnet
 
-WNIDS = (Path(__file__).parent / "imagenet_wnids.txt").read_text().split()
+WNIDS = read_ids(Path(__file__).parents[2] / "jobs" / "imagenet_wnids.txt")
 
 
 @pytest.fixture
@@ -39,6 +40,7 @@ def test_three_ways_to_name_a_meaning(tmp_path, offset):
     assert wordnet.find("crane.n.02").offset == offset["crane-machine"]
     for noun in ("goldfish", "Carassius auratus", "carassius_auratus"):
         assert wordnet.find(noun).offset == offset["goldfish"]
+    assert wordnet.find("dog, domestic dog,Canis familiaris").offset == offset["dog"]
     assert wordnet.sense_name(wordnet.synset(offset["crane-machine"])) == "crane.n.02"
     assert wordnet.sense_name(wordnet.synset(offset["Paris"])) == "paris.n.01"
     assert [s.offset for s in wordnet.senses("Crane")] == [offset["crane-bird"], offset["crane-machine"]]
@@ -65,6 +67,7 @@ def test_a_taxonomy_of_ids_senses_and_nouns(tmp_path, offset):
     [
         ("crane", r"'crane' has 2 meanings; write which: crane.n.01 \(what crane-bird is\), crane.n.02 \(what"),
         ("goldfisch", "'goldfisch' has 0 meanings; closest: 'goldfish'"),
+        ("goldfish, tench", r"'goldfish, tench' has 0 meanings; write which: goldfish.n.01 \(what goldfish is\)"),
         ("crane.n.03", r"there is no 'crane.n.03'; write which: crane.n.01"),
         ("goldfsh.n.01", "there is no 'goldfsh.n.01'; closest: 'goldfish'"),
         ("n00000001", r"no synset n00000001 in '.*data.noun'; ids of ImageNet need the files of WordNet 3.0"),
@@ -137,6 +140,21 @@ def test_the_files_are_of_the_version_that_imagenet_uses(wordnet_files):
     assert len(WNIDS) == len(_IMAGENET_CATEGORIES) == 1000
     for wnid, name in zip(WNIDS, _IMAGENET_CATEGORIES, strict=True):
         assert told_apart.get(name, name).lower() in [word.lower() for word in wordnet.find(wnid).words]
+
+
+@pytest.mark.wordnet
+def test_a_class_of_imagenet_is_found_by_its_words_or_refused(wordnet_files):
+    """As data sets on the web call them, all words with commas: never another meaning, and few are ambiguous."""
+    wordnet, refused = WordNet(SYSTEM_PATH), {}
+    for wnid in WNIDS:
+        synset = wordnet.find(wnid)
+        try:
+            assert wordnet.find(", ".join(synset.words)) is synset
+        except DataError as error:
+            refused[synset] = str(error)
+    assert len(refused) < 200
+    for synset, message in refused.items():
+        assert synset.gloss.split(";")[0][:20] in message  # it is among the meanings that are listed
 
 
 @pytest.mark.wordnet
