@@ -36,7 +36,7 @@ from tests.data.packing import class_tars, parquet_files, tar_of_tars
 
 PAGE = ROOT / "docs" / "results" / "images.md"
 WIDTH, HEIGHT, QUALITY = 500, 375, 90  # the most frequent size in ImageNet
-NOISE = 21  # of the pixels: files of some 110 kB, ImageNet's mean
+NOISE = 40  # of the pixels: files of some 110 kB, ImageNet's mean
 CLASSES = 4
 GROUP = 100  # rows of a row group, as `datasets` writes images
 LAYERS = ("avgpool", "output")

@@ -48,7 +48,9 @@ def test_the_page_tells_shares_of_the_bare_pass(root):
     assert "Others were at work." in text
     assert "| image folder | 9.0 | 90.0% | 9.0 | 90.0% |" in text
     assert "(quality 90, on\naverage 110 kB) in resnet18" in text
-    assert max(len(line) for line in text.splitlines() if not line.startswith("|")) <= 120 + len("Others were at work. ")
+    assert max(len(line) for line in text.splitlines() if not line.startswith("|")) <= 120 + len(
+        "Others were at work. "
+    )
 
 
 def test_generated_images_are_as_large_as_those_of_imagenet(root):
