@@ -107,8 +107,9 @@ def run(
             if not repair and not (ask and typer.confirm(f"{error}\nCompute it anew now?", err=True)):
                 raise
             typer.echo(f"{error}\n{RunStore.open(error.run).repair(error)}", err=True)
-        except KeyboardInterrupt:
-            typer.echo("\nStopped. What is finished is stored: the same command goes on from here.", err=True)
+        except KeyboardInterrupt as stop:
+            why = f" ({stop})" if str(stop) else ""
+            typer.echo(f"\nStopped{why}. What is finished is stored: the same command goes on from here.", err=True)
             raise typer.Exit(130) from None
     typer.echo(f"report: {path / 'report' / 'index.html'}")
 
@@ -116,6 +117,7 @@ def run(
 @app.command()
 def status(path: RunPath) -> None:
     """Say what a run holds and how its last attempt ended: works while it runs, and where its files are seen."""
+    from dnuc.cluster.submission import read_receipt
     from dnuc.store import RunStore, survey_run
 
     store = RunStore.open(path)
@@ -125,6 +127,9 @@ def status(path: RunPath) -> None:
     stored += ", for it was finished for a job that was changed since" if found.changed else ""
     typer.echo(f"{name}: {stored}")
     typer.echo(f"last attempt: {_ending(attempt)}")
+    submitted = read_receipt(store.path)
+    if submitted is not None and submitted.time > attempt.get("updated", 0):
+        typer.echo(f"submitted: {submitted}, {duration(time.time() - submitted.time)} ago; it has not begun")
     table = Table()
     table.add_column("stage")
     for column in ("stored", "", "last attempt"):
@@ -146,6 +151,8 @@ def report(path: RunPath) -> None:
     typer.echo(f"report: {page}")
 
 
+app.command()(cli_cluster.submit)
+app.command()(cli_cluster.cancel)
 app.command()(cli_cluster.certs)
 
 

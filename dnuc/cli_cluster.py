@@ -8,6 +8,35 @@ from typing import Annotated
 import typer
 
 
+def submit(
+    job: Annotated[Path, typer.Argument(help="The job: a TOML file such as jobs/digits.toml.", show_default=False)],
+    on: Annotated[str | None, typer.Option("--on", help="Where, as for `dnuc run`.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The run directory. Default: runs/<job name>.")] = None,
+) -> None:
+    """Start a run that goes on without this terminal, and return: a batch job, a DaskJob, or a process here."""
+    from dnuc.submit import submit_job
+
+    submitted, path = submit_job(job, on, out)
+    typer.echo(f"submitted: {submitted}")
+    for command in (f"dnuc status {path}", f"dnuc cancel {path}", *submitted.follow):
+        typer.echo(f"  {command}")
+    if path.is_dir():
+        typer.echo(f"log: {path / 'log.txt'}")
+
+
+def cancel(
+    path: Annotated[Path, typer.Argument(help="The run directory, e.g. runs/digits.", show_default=False)],
+    wait: Annotated[float, typer.Option(help="Seconds that the run has to end.", min=0)] = 60.0,
+    force: Annotated[
+        bool, typer.Option("--force", help="Kill it if it does not end; what is finished is stored.")
+    ] = False,
+) -> None:
+    """End a run cleanly, wherever it is: what is finished is stored, and the same command goes on later."""
+    from dnuc.submit import cancel_run
+
+    typer.echo(cancel_run(path, wait=wait, force=force))
+
+
 def certs(
     directory: Annotated[Path, typer.Argument(help="Where to write them, e.g. certs.", show_default=False)],
     names: Annotated[

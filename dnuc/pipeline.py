@@ -26,7 +26,7 @@ from dnuc.neighbors.search import check_search
 from dnuc.neighbors.stage import LayerSearch, run_neighbors
 from dnuc.plan import plan_within
 from dnuc.report import write_report
-from dnuc.store import Results, RunStore, alone, digest, mark_finished, stage_group
+from dnuc.store import Results, RunStore, alone, digest, mark_finished, stage_group, stoppable
 
 RESULTS = 1  # raised when the meaning of a stored result changes, so that old ones are computed anew
 
@@ -60,7 +60,7 @@ def run_job(
     deployment = on if isinstance(on, Deployment) else read_deployment(on)
     path = Path(out) if out is not None else Path("runs") / job.name
     store = RunStore.create(path)
-    with alone(store.path):
+    with alone(store.path), stoppable(store.path):
         progress = Progress(store.path, quiet=quiet, header={"job": job.name, "dnuc": __version__})
         state, message = "failed", ""
         try:
@@ -75,8 +75,8 @@ def run_job(
                     _adopt(store, job, changes, progress)
                 run_stages(store, job, cluster)
             state = "finished"
-        except KeyboardInterrupt:
-            state = "stopped"
+        except KeyboardInterrupt as stop:
+            state, message = "stopped", str(stop)
             raise
         except Exception as error:
             message = str(error) if isinstance(error, DnucError) else repr(error)

@@ -28,7 +28,9 @@ MAY_IMPORT = {
     "plan": HALF_WAY | set(STAGES),
     "notebook": HALF_WAY | set(STAGES) | {"pipeline", "plan"},
     "cli": HALF_WAY | set(STAGES) | {"pipeline", "plan", "notebook", "cli_cluster"},
-    "cli_cluster": HALF_WAY,
+    "cli_cluster": HALF_WAY | {"submit"},
+    "submit": HALF_WAY | {"plan"},
+    "__main__": {"cli"},
     "estimators": {"neighbors", "measures", "landscape"} | BASIS,
     "": {"_version", "notebook", "taxonomy", "estimators"} | set(STAGES),
 }

@@ -2,7 +2,7 @@
 
 from dnuc.cluster.connect import Cluster, connect, on_worker, tell
 from dnuc.cluster.deployment import Capacity, Deployment
-from dnuc.cluster.places import Local, Scheduler, read_deployment
+from dnuc.cluster.places import GpuNode, Kubernetes, Local, Mpi, Scheduler, Slurm, read_deployment
 from dnuc.cluster.progress import Progress
 from dnuc.cluster.window import Task, run_tasks
 
@@ -10,9 +10,13 @@ __all__ = [
     "Capacity",
     "Cluster",
     "Deployment",
+    "GpuNode",
+    "Kubernetes",
     "Local",
+    "Mpi",
     "Progress",
     "Scheduler",
+    "Slurm",
     "Task",
     "connect",
     "on_worker",

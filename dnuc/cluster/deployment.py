@@ -11,6 +11,7 @@ from distributed import Client
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from dnuc.cluster.security import Tls
+from dnuc.cluster.submission import Order, Receipt, start_process
 from dnuc.errors import SecurityError
 
 BASE = 2**30  # bytes that Python, PyTorch and the other libraries take in a worker before its first task
@@ -70,6 +71,15 @@ class Deployment(BaseModel):
         """What tasks may use, if known before connecting."""
         return None
 
+    def submit(self, order: Order) -> Receipt:
+        """Start a run that nobody waits for: here by a process of its own, which connects as `dnuc run` does."""
+        return start_process(order)
+
+    @property
+    def sees_run_directory(self) -> bool:
+        """Whether run directories are where this machine can make them."""
+        return True
+
     @property
     def allows_insecure(self) -> bool:
         """Whether connections that others could read or join are meant."""
@@ -91,7 +101,10 @@ class Networked(Deployment):
     @field_validator("wait")
     @classmethod
     def _is_time(cls, wait: str) -> str:
-        parse_timedelta(wait)
+        try:
+            parse_timedelta(wait)
+        except KeyError as error:
+            raise ValueError(error.args[0]) from None
         return wait
 
     def check(self) -> None:

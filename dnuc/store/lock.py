@@ -13,6 +13,8 @@ from typing import Any, TextIO
 
 from dnuc.errors import StoreError
 
+LOCK = "run.lock"
+
 
 @contextmanager
 def alone(directory: Path) -> Iterator[None]:
@@ -27,7 +29,7 @@ def alone(directory: Path) -> Iterator[None]:
     StoreError
         If another process holds the directory, or may hold it on another host.
     """
-    path = directory / "run.lock"
+    path = directory / LOCK
     with _opened(path) as file:
         file.truncate(0)
         json.dump({"host": socket.gethostname(), "pid": os.getpid()}, file)
@@ -37,6 +39,17 @@ def alone(directory: Path) -> Iterator[None]:
         finally:
             if _is_same(file, path):  # somebody may have deleted it by hand, and another run made its own
                 path.unlink()  # while it is locked: unlocked first, it could be the next holder's by now
+
+
+def holder(directory: Path) -> dict[str, Any] | None:
+    """Who holds a run directory, or may hold it on another host: {"host", "pid"}; None if nobody does."""
+    path = directory / LOCK
+    try:
+        with path.open("r", encoding="utf-8") as file:
+            owner, locked = _owner(path), _lock(file)
+    except FileNotFoundError:
+        return None
+    return owner if owner and (locked is False or _may_live(owner, locked)) else None
 
 
 def _opened(path: Path) -> TextIO:

@@ -77,7 +77,7 @@ def test_threads_share_the_cores():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('workers = 2\n', r"kind = None; allowed: 'local', 'scheduler'"),
+        ('workers = 2\n', r"kind = None; allowed: 'local', 'gpu-node', 'scheduler', 'slurm'"),
         ('kind = "locall"\n', r"kind = 'locall'; closest: 'local'"),
         ('kind = "local"\nworker = 2\n', r"unknown key 'worker'; closest: 'workers'"),
         ('kind = "local"\nworkers = 0\n', r"workers: .* greater than or equal to 1 \(given: 0\)"),

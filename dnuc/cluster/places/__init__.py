@@ -8,12 +8,23 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from dnuc.cluster.deployment import Deployment
+from dnuc.cluster.places.gpu_node import GpuNode
+from dnuc.cluster.places.kubernetes import Kubernetes
 from dnuc.cluster.places.local import Local
+from dnuc.cluster.places.mpi import Mpi
 from dnuc.cluster.places.scheduler import Scheduler
+from dnuc.cluster.places.slurm import Slurm
 from dnuc.errors import JobError, closest
 
 ADDRESS = ("tcp://", "tls://", "ws://", "wss://", "inproc://")
-KINDS: dict[str, type[Deployment]] = {"local": Local, "scheduler": Scheduler}
+KINDS: dict[str, type[Deployment]] = {
+    "local": Local,
+    "gpu-node": GpuNode,
+    "scheduler": Scheduler,
+    "slurm": Slurm,
+    "mpi": Mpi,
+    "kubernetes": Kubernetes,
+}
 
 
 def read_deployment(on: str | Path | None) -> Deployment:

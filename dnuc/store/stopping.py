@@ -1,0 +1,139 @@
+"""Ending a run from outside: by a signal on its own host, by a request in the run directory from any other.
+
+A run ends as with Ctrl-C: what is finished is stored, the lock is released, and the same command goes on later.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import psutil
+
+from dnuc.errors import StoreError
+from dnuc.store.lock import LOCK, holder
+
+REQUEST = "cancel"  # in the run directory, while a run is active; who wants it to end writes into it
+LOOK_EVERY = 1.0  # seconds between looks at it
+LOOK_OFTEN = 0.1  # seconds between looks at whether a run has ended
+
+
+class Stopped(KeyboardInterrupt):
+    """The run was asked to end. As with Ctrl-C, nothing between here and the command line may take it for an error."""
+
+
+@contextmanager
+def stoppable(directory: Path) -> Iterator[None]:
+    """While the block runs, SIGTERM and a request in the run directory end it by `Stopped`.
+
+    Batch systems, containers and service managers send SIGTERM before they kill. The request is written into a file
+    that is there all the time: a network file system looks at an open file's content, while it may believe for a minute
+    that a file which was not there is still not there. Python delivers signals to its main thread, so a run in another
+    thread does not notice either.
+    """
+    request, ended = directory / REQUEST, threading.Event()
+    request.write_text("", encoding="utf-8")
+    asked: list[str] = []
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise Stopped(asked[0] if asked else "SIGTERM")
+
+    def look() -> None:
+        while not ended.wait(LOOK_EVERY):
+            with suppress(OSError):
+                asked.extend(request.read_text(encoding="utf-8").splitlines()[:1])
+            if asked:
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
+
+    before, watcher = None, threading.Thread(target=look, name="dnuc-cancel", daemon=True)
+    if threading.current_thread() is threading.main_thread():
+        before = signal.signal(signal.SIGTERM, stop)
+        watcher.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        if before is not None:
+            watcher.join()
+            signal.signal(signal.SIGTERM, before)
+        request.unlink(missing_ok=True)
+
+
+def cancel(directory: Path, *, wait: float = 60.0, force: bool = False) -> str | None:
+    """End the run that is active in a directory, and say how it ended; None if none is active.
+
+    On this host its process gets SIGINT, as from Ctrl-C, then SIGTERM (what a script starts in the background ignores
+    the first), and with `force` SIGKILL, after which nothing is lost either. On another host, or as another user, it is
+    asked in the run directory.
+
+    wait : seconds that it has to end.
+
+    Raises
+    ------
+    StoreError
+        If it does not end in time, or cannot be asked.
+    """
+    owner = holder(directory)
+    if owner is None:
+        return None
+    who = f"process {owner['pid']} on {owner['host']}"
+    if owner["host"] == socket.gethostname() and _holds(int(owner["pid"]), directory / LOCK):
+        signals = [signal.SIGINT, signal.SIGTERM, *((signal.SIGKILL,) if force else ())]
+        for number in signals:
+            os.kill(int(owner["pid"]), number)
+            if _gone(directory, owner, wait / len(signals)):
+                return f"{who} ended by {number.name}"
+        raise StoreError(
+            f"{who} did not end within {wait:.0f} s: it may be storing a large result. Wait, or say --force to "
+            "kill it; what is finished is stored either way"
+        )
+    _ask(directory, who)
+    if _gone(directory, owner, wait):
+        return f"{who} ended when asked"
+    raise StoreError(
+        f"{who} was asked to end, and did not within {wait:.0f} s: see whether it is alive. If it is gone, delete "
+        f"{directory / LOCK}"
+    )
+
+
+def _ask(directory: Path, who: str) -> None:
+    try:
+        with (directory / REQUEST).open("r+", encoding="utf-8") as file:
+            file.write(f"cancelled by {_user()} on {socket.gethostname()}\n")
+    except OSError as error:
+        raise StoreError(f"{who} cannot be asked to end: {error}") from None
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a container knows no names
+        return f"user {os.getuid()}"
+
+
+def _holds(pid: int, lock: Path) -> bool:
+    """Whether a process of this user has the lock file open: its number alone may by now be another's."""
+    try:
+        return any(os.path.samefile(file.path, lock) for file in psutil.Process(pid).open_files())
+    except (psutil.Error, OSError):
+        return False
+
+
+def _gone(directory: Path, owner: dict[str, Any], wait: float) -> bool:
+    """Whether it lets go of the directory within so many seconds."""
+    end = time.monotonic() + wait
+    while holder(directory) == owner:
+        if time.monotonic() > end:
+            return False
+        time.sleep(LOOK_OFTEN)
+    return True
