@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import pickle
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,12 +17,14 @@ from torchvision.models import WeightsEnum, get_model, get_model_weights, list_m
 
 from dnuc.activations.networks import NETWORKS
 from dnuc.activations.preprocess import Preset
-from dnuc.activations.weights import FILE_SUFFIXES, Checkpoint, classes_in, is_file, load_weights
+from dnuc.activations.weights import FILE_SUFFIXES, Checkpoint, classes_in, is_file, load_weights, why_not
 from dnuc.errors import JobError, LayerError, closest
 from dnuc.job import Model
 
 Made = TypeVar("Made")
 # Training-only classifiers in the middle of these two; their constructors' defaults are kept for old programs.
+PLAIN_ONLY = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"  # torch's own variable
+_loading = threading.Lock()  # two threads would undo each other's
 _AUXILIARY = {"googlenet": ("aux1.",), "inception_v3": ("AuxLogits.",)}
 
 
@@ -146,17 +151,33 @@ def _published(model: Model) -> WeightsEnum | None:
 
 def _downloaded(model: Model, enum: WeightsEnum) -> nn.Module:
     try:
-        return get_model(str(model.architecture), weights=enum, progress=False, **model.options)
-    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
+        with _plain_tensors():
+            return get_model(str(model.architecture), weights=enum, progress=False, **model.options)
+    except (OSError, EOFError, RuntimeError, LookupError, pickle.UnpicklingError) as error:
         if "state_dict" in str(error):
             raise ValueError(f"the published weights {enum.name} are of another shape") from error
         expected = Path(torch.hub.get_dir()) / "checkpoints" / enum.url.rsplit("/", 1)[-1]
         state = "is there, but damaged: remove it" if expected.is_file() else "is not there"
         raise LayerError(
-            f"model {model.name!r}: weights {enum.name} of {model.architecture!r} could not be loaded ({error}). "
-            f"The file {expected} {state}. Without a network, copy it there from a machine that has one "
+            f"model {model.name!r}: weights {enum.name} of {model.architecture!r} could not be loaded "
+            f"({why_not(error)}). The file {expected} {state}. Without a network, copy it there from a machine that has one "
             "(TORCH_HOME moves the directory), on every worker"
         ) from error
+
+
+@contextmanager
+def _plain_tensors() -> Iterator[None]:
+    """torch.load reads plain values only, whatever it is told: torchvision has it run what a file in its cache says."""
+    with _loading:
+        before = os.environ.get(PLAIN_ONLY)
+        os.environ[PLAIN_ONLY] = "1"
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ[PLAIN_ONLY]
+            else:
+                os.environ[PLAIN_ONLY] = before
 
 
 def _with_options(model: Model, make: Callable[[], nn.Module]) -> nn.Module:

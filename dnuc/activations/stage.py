@@ -10,7 +10,6 @@ from functools import lru_cache, partial
 from typing import Any, Protocol
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from dnuc.activations.extract import extract, to_storage
@@ -31,6 +30,7 @@ from dnuc.activations.runs import (
     stored_bytes,
 )
 from dnuc.activations.training import forget_other_training, run_training
+from dnuc.activations.weights import load_tensors
 from dnuc.cluster import Capacity, Cluster, Task
 from dnuc.errors import DataError, ResourceError
 from dnuc.job import Activations, Job, Model
@@ -206,7 +206,7 @@ def _network(
     model: str, weights: str | None, seed: int, n_classes: int, shape: tuple[int, int, int], version: str
 ) -> Network:
     """A network, built once in a process for each `version` of what it is built from."""
-    state = torch.load(weights, map_location="cpu", weights_only=True) if weights is not None else None
+    state = load_tensors(weights) if weights is not None else None
     settings = Model.model_validate_json(model)
     return build_network(settings, seed=seed, n_classes=n_classes, image_shape=shape, state=state)
 

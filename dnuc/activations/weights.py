@@ -42,18 +42,29 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     LayerError
         If the file is missing, damaged, holds more than plain values, or no weights.
     """
+    return as_checkpoint(load_tensors(path), str(path))
+
+
+def load_tensors(path: str | Path) -> Any:
+    """What a file that torch.save wrote holds, if that is tensors and plain values alone; see `read_checkpoint`."""
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise LayerError(f"weights {str(path)!r}: no such file") from None
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().partition("\n")[0]
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, LookupError) as error:
         raise LayerError(
             f"weights {str(path)!r} refused: dnuc opens files of plain tensors only, because a pickled object can run "
-            f"code when it is opened, and this file is damaged or holds something else ({reason}). Save it again with "
-            "torch.save(module.state_dict(), path)"
+            f"code when it is opened, and this file is damaged or holds something else ({why_not(error)}). Save it "
+            "again with torch.save(module.state_dict(), path)"
         ) from None
-    return as_checkpoint(content, str(path))
+
+
+def why_not(error: Exception) -> str:
+    """The reason in a message of torch.load, without its advice to open the file all the same."""
+    if isinstance(error, pickle.UnpicklingError):
+        found = re.search(r"GLOBAL (\S+)", str(error))
+        return "it holds more than plain tensors" + (f": {found[1]}" if found else ", or is damaged")
+    return str(error).strip().partition("\n")[0]
 
 
 def as_checkpoint(content: Any, where: str) -> Checkpoint:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -16,9 +17,10 @@ from pathlib import Path
 
 import psutil
 
-from dnuc.errors import ResourceError
+from dnuc.errors import ResourceError, StoreError
 
 RECORD = "submitted.json"
+IDENTITY = {"process": r"\d+", "slurm": r"\d+", "kubernetes": r"[a-z0-9][a-z0-9-]* in [a-z0-9][a-z0-9-]*"}
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,10 @@ def read_receipt(run: Path) -> Receipt | None:
         content = json.loads((run / RECORD).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    return Receipt(**content | {"follow": tuple(content["follow"])})
+    found = Receipt(**content | {"follow": tuple(content["follow"])})
+    if not re.fullmatch(IDENTITY.get(found.by, ""), found.id):  # it becomes an argument of scancel or kubectl
+        raise StoreError(f"{run / RECORD} names {found.by!r} {found.id!r}: dnuc did not write that; remove it")
+    return found
 
 
 def start_process(order: Order) -> Receipt:

@@ -52,7 +52,7 @@ class StoredArray:
     @cached_property
     def _array(self) -> Any:
         try:
-            return zarr.open_array(self.run, path=f"{self.group}/{self.name}", mode="r")
+            return zarr.open_array(self.run, path=f"{self.group}/{self.name}", mode="r", zarr_format=3)
         except (ValueError, OSError) as error:
             reason = f"its description zarr.json cannot be read ({error})"
             raise DamagedError(self.run, self.group, self.name, (), reason) from None

@@ -41,4 +41,6 @@ def _zarr(path: Path) -> Any:
     found = zarr.open(str(path), mode="r")
     if not isinstance(found, zarr.Array):
         raise ValueError("it is a Zarr group, not an array; give the path of the array inside it")
+    if any(getattr(codec, "codec_id", "") == "pickle" for codec in (*found.filters, *found.compressors)):
+        raise ValueError("its chunks are pickled, and would run code when they are read; write them anew as numbers")
     return found

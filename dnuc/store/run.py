@@ -251,17 +251,25 @@ class RunStore:
 
     def models(self) -> list[str]:
         """Names of the models, in the job's order."""
-        return list(self.attributes("").get("models", []))
+        return [_plain(name) for name in self.attributes("").get("models", [])]
 
     def layers(self, model: str) -> list[dict[str, Any]]:
         """A model's layers in order: name, module, depth, relative_depth, features."""
-        return list(self.attributes(f"models/{model}").get("layers", []))
+        entries = list(self.attributes(f"models/{model}").get("layers", []))
+        return [entry | {"name": _plain(entry["name"])} for entry in entries]
 
     def each_layer(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """(model, layer) over the whole run."""
         for model in self.models():
             for layer in self.layers(model):
                 yield model, layer
+
+
+def _plain(name: str) -> str:
+    """The name of a group in a run that somebody else may have written: none that leads out of the directory."""
+    if not name or {"/", "\\", "\0"} & set(name) or name in (".", ".."):
+        raise StoreError(f"the run names a model or layer {name!r}, which leads out of it: dnuc did not write that")
+    return name
 
 
 def stage_group(model: str, layer: str, stage: str) -> str:
