@@ -160,8 +160,8 @@ def _downloaded(model: Model, enum: WeightsEnum) -> nn.Module:
         state = "is there, but damaged: remove it" if expected.is_file() else "is not there"
         raise LayerError(
             f"model {model.name!r}: weights {enum.name} of {model.architecture!r} could not be loaded "
-            f"({why_not(error)}). The file {expected} {state}. Without a network, copy it there from a machine that has one "
-            "(TORCH_HOME moves the directory), on every worker"
+            f"({why_not(error)}). The file {expected} {state}. Without a network, copy it there from a machine that "
+            "has one (TORCH_HOME moves the directory), on every worker"
         ) from error
 
 

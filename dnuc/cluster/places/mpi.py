@@ -8,8 +8,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from typing import IO, Any, Literal
+from contextlib import ExitStack, contextmanager
+from typing import IO, Literal
 
 from distributed import Client
 from distributed import Scheduler as DaskScheduler
@@ -73,34 +73,20 @@ class Mpi(Workers):
             "dashboard_address": LOOPBACK_DASHBOARD,
         }
         scheduler = {"cls": DaskScheduler, "options": options}
-        with (
-            tempfile.TemporaryFile("w+", errors="replace") as output,
-            SpecCluster(scheduler=scheduler, security=security, silence_logs=50) as cluster,
-            self._launched(cluster, output),
-            Client(cluster) as client,
-        ):
-            yield client
+        with ExitStack() as stack:
+            output = stack.enter_context(tempfile.TemporaryFile("w+", errors="replace"))
+            launched: list[subprocess.Popen[bytes]] = []
+            stack.callback(_end, launched)  # after the cluster is closed, which tells the workers to end
+            cluster = stack.enter_context(SpecCluster(scheduler=scheduler, security=security, silence_logs=50))
+            launched.append(self._launch(cluster.scheduler_address, output))
+            self._first_worker(cluster, launched[0], output)
+            yield stack.enter_context(Client(cluster))
 
-    @contextmanager
-    def _launched(self, cluster: SpecCluster, output: IO[str]) -> Iterator[None]:
-        """The launcher, whose workers are told to end with the block, and which is ended if it does not."""
-        command = self.command(cluster.scheduler_address)
+    def _launch(self, address: str, output: IO[str]) -> subprocess.Popen[bytes]:
         try:
-            launcher = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+            return subprocess.Popen(self.command(address), stdin=subprocess.DEVNULL, stdout=output, stderr=output)
         except OSError as error:
             raise ResourceError(f"launcher = {self.launcher!r} cannot be started: {error}") from None
-        try:
-            self._first_worker(cluster, launcher, output)
-            yield
-        finally:
-            scheduler: Any = cluster.scheduler_comm
-            with suppress(OSError):  # its answer may not come any more
-                cluster.sync(scheduler.terminate)
-            try:
-                launcher.wait(LEAVE)
-            except subprocess.TimeoutExpired:
-                launcher.terminate()
-                launcher.wait()
 
     def _first_worker(self, cluster: SpecCluster, launcher: subprocess.Popen[bytes], output: IO[str]) -> None:
         """Wait for it here, where the launcher can be seen to fail."""
@@ -114,3 +100,13 @@ class Mpi(Workers):
                     + (" | ".join(told) or "it printed nothing")
                 )
             time.sleep(0.1)
+
+
+def _end(launched: list[subprocess.Popen[bytes]]) -> None:
+    """Wait until the launcher has ended as its workers did, and end it if it does not."""
+    for launcher in launched:
+        try:
+            launcher.wait(LEAVE)
+        except subprocess.TimeoutExpired:
+            launcher.terminate()
+            launcher.wait()
