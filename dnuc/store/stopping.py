@@ -72,9 +72,9 @@ def stoppable(directory: Path) -> Iterator[None]:
 def cancel(directory: Path, *, wait: float = 60.0, force: bool = False) -> str | None:
     """End the run that is active in a directory, and say how it ended; None if none is active.
 
-    On this host its process gets SIGINT, as from Ctrl-C, then SIGTERM (what a script starts in the background ignores
-    the first), and with `force` SIGKILL, after which nothing is lost either. On another host, or as another user, it is
-    asked in the run directory.
+    On this host its process gets SIGINT, as from Ctrl-C (unless it ignores that, as what a script starts in the
+    background does), then SIGTERM, and with `force` SIGKILL, after which nothing is lost either. On another host, or as
+    another user, it is asked in the run directory.
 
     wait : seconds that it has to end.
 
@@ -88,9 +88,11 @@ def cancel(directory: Path, *, wait: float = 60.0, force: bool = False) -> str |
         return None
     who = f"process {owner['pid']} on {owner['host']}"
     if owner["host"] == socket.gethostname() and _holds(int(owner["pid"]), directory / LOCK):
-        signals = [signal.SIGINT, signal.SIGTERM, *((signal.SIGKILL,) if force else ())]
+        pid = int(owner["pid"])
+        first = () if _ignores_sigint(pid) else (signal.SIGINT,)
+        signals = [*first, signal.SIGTERM, *((signal.SIGKILL,) if force else ())]
         for number in signals:
-            os.kill(int(owner["pid"]), number)
+            os.kill(pid, number)
             if _gone(directory, owner, wait / len(signals)):
                 return f"{who} ended by {number.name}"
         raise StoreError(
@@ -127,6 +129,16 @@ def _holds(pid: int, lock: Path) -> bool:
         return any(os.path.samefile(file.path, lock) for file in psutil.Process(pid).open_files())
     except (psutil.Error, OSError):
         return False
+
+
+def _ignores_sigint(pid: int) -> bool:
+    """As Linux tells it; elsewhere the signal is tried."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
+    except OSError:
+        return False
+    ignored = next((line.split()[1] for line in status.splitlines() if line.startswith("SigIgn:")), "0")
+    return bool(int(ignored, 16) >> (signal.SIGINT - 1) & 1)
 
 
 def _gone(directory: Path, owner: dict[str, Any], wait: float) -> bool:
