@@ -90,7 +90,7 @@ class Rows:
         DataError
             Which samples they are; a DamagedError where they come from the store, which holds none.
         """
-        span, source = slice(self.start, self.stop), self._stored or self.source
+        span, source = slice(self.start, self.stop), self.source if self._stored is None else self._stored
         check_finite(source, values, span, features, self.label, NO_DISTANCE)
 
 

@@ -134,7 +134,7 @@ def test_too_much_for_the_memory_is_refused_with_what_fits():
         (lambda: pca_spectrum(np.full((5, 3), 0.1), standardize=False), DnucError, "all 5 samples are equal"),
         (lambda: pca_spectrum(np.ones((1, 3))), DnucError, "N = 1 samples"),
         (lambda: pca_spectrum(np.eye(3), samples=1), DnucError, "samples = 1: at least 2"),
-        (lambda: pca_spectrum(np.array([[1.0, np.nan], [2, 3]])), DataError, r"1 samples \(positions 0\)"),
+        (lambda: pca_spectrum(np.array([[1.0, np.nan], [2, 3]])), DataError, r"1 samples \(positions 0;"),
         (lambda: pca_spectrum(np.eye(3).astype(str)), DnucError, "must be real numbers"),
     ],
 )

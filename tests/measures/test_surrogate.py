@@ -88,7 +88,7 @@ def test_a_curved_manifold_has_fewer_dimensions_than_its_surrogate():
 def test_what_cannot_be_done_is_refused():
     with pytest.raises(DnucError, match="N = 1 samples"):
         gaussian_surrogate(np.ones((1, 3)))
-    with pytest.raises(DataError, match=r"positions 4\)"):
+    with pytest.raises(DataError, match=r"positions 4;"):
         gaussian_surrogate(np.where(np.arange(12).reshape(6, 2) == 9, np.nan, 1.0))
     with pytest.raises(ResourceError, match=r"needs 2,289 MiB beside the result, 2,048 MiB may be used"):
         gaussian_surrogate(np.broadcast_to(np.float32(0), (10**4, 10**4)))

@@ -100,7 +100,7 @@ def test_values_that_are_not_finite_are_told_by_their_place_in_the_array(tmp_pat
         np.testing.assert_array_equal(subset[0:9], x[11:20])
         error = DamagedError if kind == "stored" else DataError
         expected = (
-            "damaged at or after element .20, 0.: values are missing" if kind == "stored" else r"positions 20, 31\)"
+            "damaged at or after element .20, 0.: values are missing" if kind == "stored" else r"positions 20, 31;"
         )
         with pytest.raises(error, match=expected):
             subset[:]
