@@ -15,7 +15,7 @@ from numba import njit, uint64
 from dnuc.neighbors.blocks import list_capacity
 from dnuc.neighbors.candidates import COLUMNS, UNKNOWN
 from dnuc.neighbors.crew import Crew, crew
-from dnuc.neighbors.filtering import Hunt, TileFilter
+from dnuc.neighbors.filtering import Filtered, Hunt, TileFilter
 from dnuc.neighbors.rows import Rows
 from dnuc.neighbors.tiers import FLOAT32, Tier
 
@@ -47,12 +47,11 @@ class Ball:
 
 
 @dataclass(frozen=True)
-class TileCounts:
-    """Samples of the other block that each ball counts, shaped as the balls, and how many a finer tier had to redo."""
+class TileCounts(Filtered):
+    """Samples of the other block that each ball counts, shaped as the balls; and how they were found."""
 
     left: np.ndarray
     right: np.ndarray
-    redone: int = 0
 
 
 def count_tile(
@@ -75,7 +74,7 @@ def count_tile(
         work.run(tier)
     nothing = np.zeros(0, np.int64)
     found = [c.reshape(b.radius.shape) for c, b in zip(work.counts, (ball_left, ball_right), strict=True)]
-    return TileCounts(found[0], nothing if work.same else found[1], work.redone)
+    return TileCounts(found[0], nothing if work.same else found[1], **work.how)
 
 
 @dataclass(frozen=True)
@@ -112,6 +111,7 @@ class _Counts(TileFilter):
         return self._hunts[0]
 
     def filter(self, *arguments: Any) -> list[Hunt]:
+        self._hunts = []  # those of a coarser tier
         seen = len(super().filter(*arguments))
         return [hunt for pair in self._hunts for hunt in pair[:seen]]
 

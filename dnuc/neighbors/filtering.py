@@ -18,7 +18,7 @@ Hence, with s = 2 gamma m_x m_y + epsilon (m_x^2 + m_y^2) + eta and t = m_x^2 + 
     sqrt(max(0, t - s)) - e_x - e_y  <=  |x - y|  <=  sqrt(max(0, t + s)) + e_x + e_y.
 
 Rows whose list of candidates overflows, because the bound is too coarse for them, are redone in the next finer tier,
-and counted.
+and counted. Where many do, the whole tile is filtered in that tier at once, and an "auto" search goes on in it.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -39,6 +40,7 @@ from dnuc.neighbors.rows import Picked, Rows
 from dnuc.neighbors.tiers import FLOAT64, Tier, finer
 
 REDONE_PARTS = 4  # of a block, that are redone in float64 one after the other
+TOO_MANY = 0.5  # share of a tile's rows: to redo so many, each with all columns, takes as long as the whole tile
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,22 @@ class Hunt:
     constants: tuple[float, float, float]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Filtered:
+    """How a tile was filtered, part of what it returns.
+
+    Attributes
+    ----------
+    tier : name of the tier in which it was
+    too_coarse : whether it began in another one, which left too many rows undecided
+    redone : rows that were filtered again, because a tier could not decide them, or too many others of the tile
+    """
+
+    tier: str = ""
+    too_coarse: bool = False
+    redone: int = 0
+
+
 class TileFilter(ABC):
     """The pairs of one tile whose exact distances a reduction needs; the reduction says what happens with them."""
 
@@ -63,6 +81,7 @@ class TileFilter(ABC):
             right = left if same else right.resident()
         self.blocks = (left, left if same else right)
         self.same, self.workers, self.redone = same, workers, 0
+        self._began = self._ended = FLOAT64
 
     @abstractmethod
     def radius(self, block: int) -> np.ndarray:
@@ -83,16 +102,42 @@ class TileFilter(ABC):
         """Compute the distances of the candidates, as far as they can matter, and reduce them."""
 
     def run(self, tier: Tier) -> None:
-        """Filter and refine all rows, then those that overflowed in ever finer tiers."""
+        """Filter and refine all rows, then those that overflowed in ever finer tiers; all rows if many overflowed."""
+        self._began = tier
+        self._filter_all(tier)
+
+    def _filter_all(self, tier: Tier) -> None:
+        self._ended = tier
         try:
             hunts = self.filter(tier)
         except TierOverflowError:  # values too large for the tier
             for block in range(1 if self.same else 2):
                 self.redo(block, np.arange(self.blocks[block].count), tier)
             return
+        if self._is_too_coarse(tier, hunts):
+            del hunts
+            self._filter_all(finer(tier)[0])
+            return
         self.refine(hunts)
         for hunt in hunts:
             self.redo_overflow(hunt, tier)
+
+    def _is_too_coarse(self, tier: Tier, hunts: Sequence[Hunt]) -> bool:
+        """Whether so many rows overflow that all are better filtered in the next tier."""
+        if tier is FLOAT64 or finer(tier)[0] is FLOAT64:  # which takes twice the memory that is planned
+            return False
+        return any(hunt.side.overflow.mean() > TOO_MANY for hunt in hunts)
+
+    @property
+    def how(self) -> dict[str, Any]:
+        """The fields of `Filtered`."""
+        too_coarse = self._ended is not self._began
+        every_row = sum(block.count for block in self.blocks[: 1 if self.same else 2])
+        return {
+            "tier": self._ended.name,
+            "too_coarse": too_coarse,
+            "redone": every_row if too_coarse else self.redone,
+        }
 
     def redo_overflow(self, hunt: Hunt, tier: Tier) -> None:
         """Those rows of a hunt whose lists overflowed."""
@@ -134,7 +179,7 @@ class TileFilter(ABC):
     def filter(
         self, tier: Tier, block: int = 0, picked: np.ndarray | None = None, capacity: int | None = None
     ) -> list[Hunt]:
-        """The candidates of all rows of both blocks; or of the picked rows of one block alone."""
+        """The candidates of all rows of both blocks (not all, if too many overflow); or of picked rows of one block."""
         sought = self.blocks[1 - block]
         seeking = self.blocks[block] if picked is None else Picked(self.blocks[block], picked)
         products = Products(seeking, sought, tier, self.workers)
@@ -144,6 +189,8 @@ class TileFilter(ABC):
         locks = RowLocks(products.pieces, products.same)
 
         def work(piece: tuple[slice, slice]) -> None:
+            if picked is None and self._is_too_coarse(tier, (rows, cols)):
+                return  # the whole tile will be filtered again
             part = products.piece(*piece)
             with locks.hold(piece):
                 self.scan(part, rows, None if picked is not None else cols, (piece[0].start, piece[1].start), own)

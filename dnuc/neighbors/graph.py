@@ -20,6 +20,7 @@ from distributed import Client
 from dnuc.cluster import Task, run_tasks
 from dnuc.neighbors.blocks import CHUNK, Blocks
 from dnuc.neighbors.device import device_memory
+from dnuc.neighbors.filtering import Filtered
 from dnuc.neighbors.keeping import forget, resident
 from dnuc.neighbors.rows import Piece, Rows, sample_mean
 from dnuc.neighbors.tiers import choose_tier
@@ -56,7 +57,8 @@ class TileSearch(ABC):
         """
         self.blocks, self.label = blocks, label
         self.left = list(blocks.pairs())
-        self._sources, self._settings = sources, (precision, device, threads, spare)
+        self._sources, self._settings = sources, (device, threads, spare)
+        self._precision: str = precision
         self._name = uuid.uuid4().hex
 
     @property
@@ -72,11 +74,19 @@ class TileSearch(ABC):
     def absorb(self, i: int, j: int, result: Any) -> None:
         """Take in what a tile returned."""
 
+    def settle(self, tile: Filtered) -> None:
+        """Where "auto" began in a tier that was too coarse for a tile, go on in the tier in which that tile ended.
+
+        How coarse a tier may be depends on the data: on how much the distances of a sample differ from each other.
+        """
+        if self._precision == "auto" and tile.too_coarse:
+            self._precision = tile.tier
+
     def tasks(self) -> Iterator[Task]:
         """The tiles that are still to run, each with what is known at the moment it is asked for."""
         for i, j in self.left:
             told = (self.known(i), self.known(j))
-            settings = (*self._settings, self._center, self._name, self.label)
+            settings = (self._precision, *self._settings, self._center, self._name, self.label)
             yield Task(
                 _tile_task,
                 (self.reduction, *self._rows(i), *self._rows(j), *told, *settings),
@@ -102,7 +112,7 @@ def _tile_task(
     reduction: Callable[..., Any],
     left: Any, span_left: slice, whole_left: bool, right: Any, span_right: slice, whole_right: bool,
     known_left: Any, known_right: Any,
-    precision: Precision, device: str, threads: int, spare: int,
+    precision: str, device: str, threads: int, spare: int,
     center: np.ndarray | None, search: str, label: str,
 ) -> Any:  # fmt: skip
     """One tile on a worker. A source is the whole array, or the block's own piece of it."""

@@ -56,6 +56,7 @@ class Search(TileSearch):
         if i != j:
             self._merge(j, result.right)
         self.ledger.mark(self.blocks.position(i, j), result.redone)
+        self.settle(result)
         self.tier = result.tier
 
     @property

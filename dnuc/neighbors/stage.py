@@ -56,7 +56,7 @@ class _StoredSearch(Search):
     ) -> None:
         self._store, self._group = store, _group(wanted)
         source = _activations(store, wanted)
-        self.itemsize, self.features, self._precision = source.dtype.itemsize, source.shape[1], settings.precision
+        self.itemsize, self.features, self._asked = source.dtype.itemsize, source.shape[1], settings.precision
         store.begin(self._group, wanted.digest)
         ledger = StoredLedger(store, self._group, blocks, settings.k)
         label = f"{wanted.model}/{wanted.layer}"
@@ -93,7 +93,7 @@ class _StoredSearch(Search):
             redone=self.redone,
             seconds=round(self._seconds, 3),
             flop=search_work(self.blocks, self.features).flop,
-            precision=self._precision,
+            precision=self._asked,
             tier=self.tier,
         )
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from dnuc.neighbors.crew import crew
 from dnuc.neighbors.device import DeviceNeighbors
+from dnuc.neighbors.filtering import Filtered
 from dnuc.neighbors.nearest import Found, NeighborFilter
 from dnuc.neighbors.rows import Rows
 from dnuc.neighbors.tiers import FLOAT32, Tier
@@ -16,13 +17,11 @@ NOTHING = Found(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
 
 
 @dataclass(frozen=True)
-class TileResult:
-    """What a tile found for the rows of both its blocks, how, and how many rows a finer tier had to redo."""
+class TileResult(Filtered):
+    """What a tile found for the rows of both its blocks, and how."""
 
     left: Found
     right: Found
-    redone: int = 0
-    tier: str = ""  # of the filter
 
 
 def tile(
@@ -67,4 +66,4 @@ def tile(
             work = DeviceNeighbors(left, right, known, k, workers, device)
         work.run(tier)
         found = [work.best[block].found(work.radius(block)) for block in (0, 1)]
-    return TileResult(found[0], NOTHING if work.same else found[1], work.redone, tier.name)
+    return TileResult(found[0], NOTHING if work.same else found[1], **work.how)

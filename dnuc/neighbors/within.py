@@ -34,6 +34,7 @@ class CountSearch(TileSearch):
         return Ball(self._ball.radius[span], self._ball.before[span])
 
     def absorb(self, i: int, j: int, result: TileCounts) -> None:
+        self.settle(result)
         self.counts[self.blocks.span(i)] += result.left
         if i != j:
             self.counts[self.blocks.span(j)] += result.right

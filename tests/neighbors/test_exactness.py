@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+import dnuc
 from dnuc.errors import DataError, DnucError, ResourceError
-from dnuc.neighbors import blocks, filtering, nearest, pairs, products, search
+from dnuc.neighbors import blocks, filtering, graph, nearest, pairs, products, search, tiers
 from dnuc.neighbors.refine import STRIP
 from dnuc.neighbors.search import nearest_neighbors
 from dnuc.neighbors.tiers import LADDER
@@ -82,6 +83,31 @@ def test_one_tight_class_is_redone_alone():
     found = nearest_neighbors(x, 5, precision="int8")
     assert found.redone == 100
     assert_exact(found, x, 5)
+
+
+def alike(n, features):
+    """All distances are nearly the same, as between samples of many independent features."""
+    return synthetic.normal(n, features).astype(np.float32)
+
+
+@pytest.mark.parametrize("rows", [200, 700])
+def test_a_search_goes_on_in_the_tier_that_its_first_tile_ended_in(rows, monkeypatch):
+    """Where "auto" begins in a tier that cannot decide most rows, it does so once, not in every tile."""
+    small_blocks(monkeypatch, rows)
+    monkeypatch.setattr(tiers, "fastest_tier", lambda device: tiers.INT8)
+    monkeypatch.setattr(tiers, "SMALL", 0)
+    seen = []
+    settle = graph.TileSearch.settle
+    monkeypatch.setattr(graph.TileSearch, "settle", lambda search, tile: seen.append(tile) or settle(search, tile))
+    x = alike(600, 3000)
+    found = nearest_neighbors(x, 5)
+    assert_exact(found, x, 5)
+    assert {tile.tier for tile in seen} == {tiers.finer(tiers.INT8)[0].name}
+    assert [tile.too_coarse for tile in seen] == [True, *(False for _ in seen[1:])]
+    assert found.redone == min(rows, len(x))
+    index, distance = found.index, found.distance
+    radius = distance[:, -1]
+    np.testing.assert_array_equal(dnuc.count_within(x, radius, before=index[:, -1]), np.full(len(x), 4))
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
