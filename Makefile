@@ -3,12 +3,13 @@
 # make bench          dnuc beside other libraries (an hour)  make bench-gpu  the same on a GPU; options: ARGS="--quick"
 # make bench-images   images from files beside the bare forward pass (minutes)
 # make conformance    the same numbers as DADApy? (minutes)
+# make check-cluster  faults and networks of real clusters, as root on Linux; writes docs/reliability.md (20 minutes)
 
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable
 
-.PHONY: demo test lint check-large bench bench-gpu bench-images conformance dadapy-env clean
+.PHONY: demo test lint check-large check-cluster bench bench-gpu bench-images conformance dadapy-env clean
 .DELETE_ON_ERROR:
 
 demo: .venv/installed
@@ -24,6 +25,9 @@ lint: .venv/test-installed
 
 check-large: .venv/test-installed
 	$(BIN)/python -m pytest -m large --timeout=7200
+
+check-cluster: .venv/test-installed
+	DNUC_RELIABILITY=docs/reliability.md $(BIN)/python -m pytest -m check_cluster $(ARGS)
 
 bench: .venv/bench-installed
 	$(BIN)/python -m tests.benchmarks $(ARGS)

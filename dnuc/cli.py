@@ -85,19 +85,23 @@ def run(
     on: On = None,
     out: Annotated[Path | None, typer.Option(help="The run directory. Default: runs/<job name>.")] = None,
     repair: Annotated[bool, typer.Option("--repair", help="Compute anew what is damaged, without asking.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Go on with what another version of dnuc or torch computed.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only the path of the report.")] = False,
 ) -> None:
     """Compute a job, or go on with one that was stopped; what is complete is skipped."""
     from dnuc.job import read_job
 
     settings = read_job(job)  # a wrong job is told at once: PyTorch takes seconds to import
-    from dnuc.pipeline import run_job
-    from dnuc.store import DamagedError, RunStore
+    from dnuc.pipeline import run_directory, run_job
+    from dnuc.store import DamagedError, RunStore, leaving_at_once
 
     repaired: set[str] = set()
     while True:
         try:
-            path = run_job(settings, on, out, quiet=quiet)
+            with leaving_at_once(run_directory(settings, out)):
+                path = run_job(settings, on, out, quiet=quiet, force=force)
             break
         except DamagedError as error:
             if str(error) in repaired:  # a disk that damages what was just written will do so again
@@ -106,7 +110,7 @@ def run(
             ask = sys.stdin.isatty() and not repair
             if not repair and not (ask and typer.confirm(f"{error}\nCompute it anew now?", err=True)):
                 raise
-            typer.echo(f"{error}\n{RunStore.open(error.run).repair(error)}", err=True)
+            typer.echo(f"{error}\n{RunStore(error.run).repair(error)}", err=True)
         except KeyboardInterrupt as stop:
             why = f" ({stop})" if str(stop) else ""
             typer.echo(f"\nStopped{why}. What is finished is stored: the same command goes on from here.", err=True)
@@ -157,16 +161,16 @@ app.command()(cli_cluster.certs)
 
 
 def _last_attempt(path: Path) -> dict[str, Any]:
-    """What progress.json tells; nothing if no attempt came so far, or the file was left behind when the run moved."""
+    """What progress.json tells; nothing if no attempt came, or the file was left behind or emptied by a power cut."""
     try:
         return json.loads((path / "progress.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, json.JSONDecodeError):
         return {}
 
 
 def _ending(attempt: dict[str, Any]) -> str:
     if not attempt:
-        return "none is recorded (there is no progress.json)"
+        return "none is recorded (there is no progress.json that can be read)"
     state = attempt["state"]
     if state == "running" and attempt["host"] == socket.gethostname() and not _alive(attempt["pid"]):
         state = "died (its process is gone); the same command goes on from where it was"

@@ -90,7 +90,13 @@ class Run(Results):
         return draw(self, name, images=source.image if source.has_images else None)
 
 
-def run(job: Job | str | Path, on: str | Path | Deployment | None = None, out: str | Path | None = None) -> Run:
+def run(
+    job: Job | str | Path,
+    on: str | Path | Deployment | None = None,
+    out: str | Path | None = None,
+    *,
+    force: bool = False,
+) -> Run:
     """Compute what a job asks for and its run directory lacks, and open the result.
 
     Parameters
@@ -101,8 +107,10 @@ def run(job: Job | str | Path, on: str | Path | Deployment | None = None, out: s
         Where: a deployment file, a scheduler file or a scheduler address; this machine when absent.
     out : path, optional
         The run directory; runs/<job name> when absent.
+    force : bool
+        Go on with a run that another version of dnuc or torch computed.
     """
-    return Run(run_job(job, on, out))
+    return Run(run_job(job, on, out, force=force))
 
 
 def open_run(path: str | Path) -> Run:

@@ -26,7 +26,18 @@ from dnuc.neighbors.search import check_search
 from dnuc.neighbors.stage import LayerSearch, run_neighbors
 from dnuc.plan import plan_within
 from dnuc.report import write_report
-from dnuc.store import Results, RunStore, alone, digest, mark_finished, stage_group, stoppable
+from dnuc.store import (
+    Results,
+    RunStore,
+    alone,
+    digest,
+    disk_errors_told,
+    mark_finished,
+    note_versions,
+    stage_group,
+    stoppable,
+    version_changes,
+)
 
 RESULTS = 1  # raised when the meaning of a stored result changes, so that old ones are computed anew
 
@@ -37,6 +48,7 @@ def run_job(
     out: str | Path | None = None,
     *,
     quiet: bool = False,
+    force: bool = False,
 ) -> Path:
     """Compute everything a job asks for that its run directory does not hold yet; returns the run directory.
 
@@ -50,6 +62,8 @@ def run_job(
         The run directory; runs/<job name> when absent.
     quiet : bool
         Print nothing (log.txt and progress.json are written all the same).
+    force : bool
+        Go on with a run that another version of dnuc or torch computed.
 
     Raises
     ------
@@ -58,8 +72,18 @@ def run_job(
     """
     job = job if isinstance(job, Job) else read_job(job)
     deployment = on if isinstance(on, Deployment) else read_deployment(on)
-    path = Path(out) if out is not None else Path("runs") / job.name
-    store = RunStore.create(path)
+    path = run_directory(job, out)
+    with disk_errors_told(path):
+        return _run_in(RunStore.create(path), job, deployment, quiet, force)
+
+
+def run_directory(job: Job, out: str | Path | None = None) -> Path:
+    """Where a job's run is: as said, or runs/<job name>."""
+    return Path(out) if out is not None else Path("runs") / job.name
+
+
+def _run_in(store: RunStore, job: Job, deployment: Deployment, quiet: bool, force: bool) -> Path:
+    """Compute what a run directory lacks, while nobody else does, and tell how it ends."""
     with alone(store.path), stoppable(store.path):
         progress = Progress(store.path, quiet=quiet, header={"job": job.name, "dnuc": __version__})
         state, message = "failed", ""
@@ -68,11 +92,15 @@ def run_job(
             capacity = deployment.capacity()
             if changes and capacity:
                 plan_within(job, capacity)  # what cannot be done is refused before workers start
-            with connect(deployment, progress) as cluster:
+            with disk_errors_told(store.path), connect(deployment, progress) as cluster:
                 if changes and not capacity:  # known only now; to plan again would list all images again
                     plan_within(job, cluster.capacity)
+                others = version_changes(store, cluster.versions, force=force)
                 if changes:
                     _adopt(store, job, changes, progress)
+                for change in others:
+                    progress.say(f"another version than computed the run until now: {change}")
+                note_versions(store, cluster.versions)
                 run_stages(store, job, cluster)
             state = "finished"
         except KeyboardInterrupt as stop:

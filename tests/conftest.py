@@ -31,6 +31,7 @@ ROOT = Path(__file__).parents[1]
 N, CLASSES = 240, 3
 # times, hashes, and what depends on them
 NOT_RESULTS = ("seconds", "digest", "digests", "redone", "precision", "tier", "training", "report", "finished")
+NOT_RESULTS += ("versions", "earlier_versions")
 SERVERS = ("resource_tracker", "forkserver", "semaphore_tracker")  # of multiprocessing: they stay until pytest ends
 
 

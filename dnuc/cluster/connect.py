@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from dnuc.cluster.deployment import LEAST, Capacity, Deployment, task_memory
 from dnuc.cluster.places import read_deployment
 from dnuc.cluster.progress import Progress
 from dnuc.cluster.security import check_addresses
+from dnuc.cluster.versions import common_versions, installed
 from dnuc.cluster.watch import watched
 from dnuc.cluster.window import Task, run_tasks
 from dnuc.errors import ResourceError
@@ -33,6 +34,7 @@ class Cluster:
     client: Client | None  # None: everything runs in this process
     capacity: Capacity
     progress: Progress
+    versions: Mapping[str, str] = field(default_factory=installed)  # of dnuc and torch, where tasks run
 
     def run(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, Any]]:
         """Each task with its result, in order of completion."""
@@ -127,7 +129,7 @@ def checked(
         ) from None
     workers = client.scheduler_info(n_workers=-1)["workers"]
     check_addresses(workers, insecure, "a worker")
-    _check_versions(client)
+    versions = common_versions(client)
     limits = _memory_limits(client, workers)
     _check_memory(limits)
     memory = min(task_memory(limits[address], w["nthreads"]) for address, w in workers.items())
@@ -137,7 +139,7 @@ def checked(
     if insecure:
         progress.say("connections are not encrypted: insecure = true in the deployment allows it")
     progress.say(f"dashboard: {dashboard(client)}")
-    return Cluster(client, Capacity(memory, threads, cores, device), progress)
+    return Cluster(client, Capacity(memory, threads, cores, device), progress, versions)
 
 
 def _memory_limits(client: Client, workers: Mapping[str, Any]) -> dict[str, int]:
@@ -163,25 +165,4 @@ def _check_memory(limits: Mapping[str, int]) -> None:
             f"{len(small)} of {len(limits)} workers have less than {LEAST / 2**30:.0f} GiB of memory (e.g. {address}: "
             f"{limit / 2**30:.2f} GiB), of which dnuc's libraries take half: start fewer and larger workers ('workers' "
             "and 'memory' in a deployment file, --memory-limit of `dask worker`)"
-        )
-
-
-def _check_versions(client: Client) -> None:
-    def version() -> str:  # a function in a function travels by value: the worker may not have dnuc to find it in
-        from dnuc._version import __version__ as version
-
-        return version
-
-    try:
-        versions = client.run(version)
-    except ModuleNotFoundError as error:
-        raise ResourceError(
-            f"workers cannot import dnuc ({error}): install dnuc {__version__} in the environment of the workers"
-        ) from None
-    wrong = {worker: v for worker, v in versions.items() if v != __version__}
-    if wrong:
-        worker, version = next(iter(wrong.items()))
-        raise ResourceError(
-            f"{len(wrong)} of {len(versions)} workers have another dnuc version (e.g. {worker}: {version}; here: "
-            f"{__version__}): install the same version everywhere"
         )

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -144,7 +144,7 @@ class Progress:
     def log(self, text: str) -> None:
         """A line for log.txt alone."""
         if self._directory is not None:
-            with (self._directory / "log.txt").open("a", encoding="utf-8") as file:
+            with suppress(OSError), (self._directory / "log.txt").open("a", encoding="utf-8") as file:
                 file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
 
     @contextmanager
@@ -201,6 +201,6 @@ class Progress:
             "stages": self._records + ([stage.record()] if stage else []),
         }
         partial = self._directory / "progress.json.partial"
-        with self._writing:
+        with self._writing, suppress(OSError):  # a full disk is told by whoever needs it to go on
             partial.write_text(json.dumps(content, indent=1), encoding="utf-8")
             partial.replace(self._directory / "progress.json")

@@ -13,6 +13,7 @@ from distributed.client import ClosedClientError
 from distributed.comm import CommClosedError
 
 from dnuc.cluster.progress import Progress
+from dnuc.cluster.silence import tell_silence
 from dnuc.errors import ResourceError
 
 ASK_EVERY = 2.0  # seconds between questions to the scheduler
@@ -35,13 +36,15 @@ def watched(client: Client, progress: Progress) -> Iterator[None]:
     """
     address = address_of(client)
     loop: Any = client.loop
-    watcher = asyncio.run_coroutine_threadsafe(_ask(client, progress, address), loop.asyncio_loop)
+    questions = (_ask(client, progress, address), tell_silence(client, progress))
+    watchers = [asyncio.run_coroutine_threadsafe(question, loop.asyncio_loop) for question in questions]
     try:
         yield
     except (CommClosedError, ClosedClientError) as error:
         raise lost(error, address) from None
     finally:
-        watcher.cancel()
+        for watcher in watchers:
+            watcher.cancel()
 
 
 def address_of(client: Client) -> str:

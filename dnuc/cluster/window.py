@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError
 from contextlib import suppress
@@ -17,6 +18,7 @@ from dnuc.errors import DnucError, ResourceError
 
 AHEAD = 0.5  # tasks a thread has waiting on the average, so that few ever wait for the client; more would know less
 RETRIES = 2  # of a task that raised; a task whose worker died is rescheduled by Dask itself
+FINAL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # of a disk that is full or read-only, also a moment later
 
 
 def window(threads: int) -> int:
@@ -88,6 +90,10 @@ def _attempt(function: Callable[..., Any], *args: Any) -> Any:
         return function(*args)
     except DnucError as error:
         return error
+    except OSError as error:
+        if error.errno in FINAL:
+            return error
+        raise
 
 
 _counter = iter(range(2**63))
@@ -117,6 +123,6 @@ def _result(future: Future, task: Task) -> Any:
         ) from None
     except (CancelledError, CommClosedError, TimeoutError) as error:
         raise lost(error) from None
-    if isinstance(result, DnucError):
+    if isinstance(result, (DnucError, OSError)):
         raise result
     return result

@@ -1,15 +1,17 @@
 """The only door to Zarr: what is stored, under which name, and what is complete."""
 
 from dnuc.store.arrays import DamagedError, StoredArray, in_memory
+from dnuc.store.disk import disk_errors_told
 from dnuc.store.external import open_external
 from dnuc.store.lock import alone, holder
 from dnuc.store.reading import NO_DISTANCE, check_finite, read_part
 from dnuc.store.results import SIMILARITIES, Results
 from dnuc.store.run import RunStore, digest, stage_group
-from dnuc.store.stopping import Stopped, cancel, stoppable
+from dnuc.store.stopping import Stopped, cancel, leaving_at_once, stoppable
 from dnuc.store.subset import Subset
 from dnuc.store.survey import Survey, mark_finished, survey_run
 from dnuc.store.taxonomy import stored_taxonomy, taxonomy_arrays
+from dnuc.store.versions import note_versions, version_changes
 
 __all__ = [
     "NO_DISTANCE",
@@ -25,9 +27,12 @@ __all__ = [
     "cancel",
     "check_finite",
     "digest",
+    "disk_errors_told",
     "holder",
     "in_memory",
+    "leaving_at_once",
     "mark_finished",
+    "note_versions",
     "open_external",
     "read_part",
     "stage_group",
@@ -35,4 +40,5 @@ __all__ = [
     "stored_taxonomy",
     "survey_run",
     "taxonomy_arrays",
+    "version_changes",
 ]

@@ -14,6 +14,7 @@ from dnuc.errors import StoreError
 from dnuc.store.schema import STAGES, Variable
 
 CHUNK_BYTES = 128 * 2**20
+DESCRIPTION = "zarr.json"  # of a group or an array
 
 
 class DamagedError(StoreError):
@@ -22,8 +23,9 @@ class DamagedError(StoreError):
     def __init__(self, run: str, group: str, name: str, first: tuple[int, ...], reason: str) -> None:
         self.run, self.group, self.name, self.first = run, group, name, first
         where = f" at or after element ({', '.join(str(i) for i in first)})" if first else ""
+        what = f"array {group}/{name}" if name != DESCRIPTION else f"{group}/{name}".lstrip("/")
         super().__init__(
-            f"array {group}/{name} in {run} is damaged{where}: {reason.rstrip('.')}. "
+            f"{what} in {run} is damaged{where}: {reason.rstrip('.')}. "
             "Run the job again with --repair: only what is damaged is computed anew"
         )
 

@@ -7,7 +7,7 @@ import json
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -38,7 +38,8 @@ def alone(directory: Path) -> Iterator[None]:
             yield
         finally:
             if _is_same(file, path):  # somebody may have deleted it by hand, and another run made its own
-                path.unlink()  # while it is locked: unlocked first, it could be the next holder's by now
+                with suppress(OSError):  # of a disk that is read-only by now: the lock ends with this process
+                    path.unlink()  # while it is locked: unlocked first, it could be the next holder's by now
 
 
 def holder(directory: Path) -> dict[str, Any] | None:

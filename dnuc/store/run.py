@@ -23,7 +23,7 @@ import zarr
 from dnuc._version import __version__
 from dnuc.errors import StoreError
 from dnuc.store import arrays
-from dnuc.store.arrays import DamagedError, StoredArray
+from dnuc.store.arrays import DESCRIPTION, DamagedError, StoredArray
 from dnuc.store.schema import STAGES
 
 FORMAT = 1  # of the store; a change makes older runs unreadable and is told as such
@@ -61,8 +61,11 @@ class RunStore:
             )
         store.path.mkdir(parents=True, exist_ok=True)
         if not (store.path / "zarr.json").is_file():
-            zarr.create_group(str(store.path), attributes={"dnuc_format": FORMAT, "dnuc_version": __version__})
+            store._make_root()
         return cls.open(path)
+
+    def _make_root(self) -> None:
+        zarr.create_group(str(self.path), attributes={"dnuc_format": FORMAT, "dnuc_version": __version__})
 
     @classmethod
     def open(cls, path: str | Path) -> RunStore:
@@ -88,7 +91,11 @@ class RunStore:
         """What is recorded about a group: scalar results, names, its hash."""
         if not self.exists(group):
             raise StoreError(f"run {self.path} has no {group or 'zarr.json'}: has the stage run?")
-        return dict(zarr.open_group(str(self.path), path=group, mode="r", use_consolidated=False).attrs)
+        try:
+            return dict(zarr.open_group(str(self.path), path=group, mode="r", use_consolidated=False).attrs)
+        except (ValueError, OSError) as error:
+            reason = f"its description zarr.json cannot be read ({error})"
+            raise DamagedError(str(self.path), group, DESCRIPTION, (), reason) from None
 
     def describe(self, group: str, **attributes: Any) -> None:
         """Record values about a group, which is made if need be. Only one process may do so at a time."""
@@ -222,6 +229,10 @@ class RunStore:
             self.describe(error.group, complete=False)
             last = min(first + rows, len(self.array(error.group, "activation"))) - 1
             return f"samples {first} .. {last} of {error.group} will be extracted again"
+        if not error.group:  # what it records is found again by the next run; all else is below
+            (self.path / "zarr.json").unlink()
+            self._make_root()
+            return f"{self.path / 'zarr.json'} is written again"
         self.drop(error.group)
         return f"{error.group} will be computed again"
 

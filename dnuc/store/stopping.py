@@ -66,7 +66,40 @@ def stoppable(directory: Path) -> Iterator[None]:
         if before is not None:
             watcher.join()
             signal.signal(signal.SIGTERM, before)
-        request.unlink(missing_ok=True)
+        with suppress(OSError):  # not there, or on a disk that is read-only by now
+            request.unlink()
+
+
+@contextmanager
+def leaving_at_once(directory: Path) -> Iterator[None]:
+    """While the block runs, a second Ctrl-C ends the process on the spot.
+
+    The first one has what is finished stored, tasks cancelled and workers ended, which takes seconds, or for ever where
+    a scheduler hangs. The second is for who does not want to wait: what is stored is whole at any moment. For command
+    lines alone, as it ends the whole process; nothing is changed where Ctrl-C is ignored or handled by somebody else.
+    """
+    pressed: list[int] = []
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        if pressed:
+            with suppress(OSError):
+                if (holder(directory) or {}).get("pid") == os.getpid():
+                    (directory / LOCK).unlink()
+            os.write(2, b"\nStopped at once. What is finished is stored: the same command goes on from here.\n")
+            os._exit(130)
+        pressed.append(number)
+        os.write(2, b"\nStopping ... (Ctrl-C once more ends it at once)\n")
+        raise KeyboardInterrupt
+
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        if not pressed:  # else the process ends, and may be told to hurry until it is gone
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def cancel(directory: Path, *, wait: float = 60.0, force: bool = False) -> str | None:

@@ -7,15 +7,19 @@ import signal
 import sys
 from contextlib import ExitStack, contextmanager
 
+import dask
 import psutil
 from distributed.utils import get_mp_context
 
 from tests.conftest import wait_until
 
 
-def _main(module, arguments, log):
+def _main(module, arguments, log, settings, environment):
     """In the new process: the command line of `module`. What it prints goes to a file."""
     os.setsid()
+    os.environ.update(environment)
+    dask.config.set({"distributed.worker.multiprocessing-method": "forkserver", **settings})
+    get_mp_context().set_forkserver_preload(["distributed", "dnuc.pipeline"])  # for what a nanny starts
     with open(log, "ab") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
@@ -23,9 +27,10 @@ def _main(module, arguments, log):
     importlib.import_module(f"distributed.cli.{module}").main(arguments)
 
 
-def start(module, arguments, log):
-    """A command line of Dask, forked from a process that has imported all of it."""
-    process = get_mp_context().Process(target=_main, args=(module, [str(a) for a in arguments], log))
+def start(module, arguments, log, settings=None, environment=None):
+    """A command line of Dask, forked from a process that has imported all of it; `settings` are of Dask."""
+    told = (module, [str(a) for a in arguments], log, settings or {}, environment or {})
+    process = get_mp_context().Process(target=_main, args=told)
     process.start()
     return process
 
@@ -44,11 +49,12 @@ def end(process):
 
 
 @contextmanager
-def scheduler(directory, *options):
+def scheduler(directory, *options, settings=None):
     """A scheduler on the loopback address: (process, address). `options` are of `dask scheduler`."""
     file, log = directory / "scheduler.json", directory / "scheduler.txt"
+    file.unlink(missing_ok=True)  # of an earlier one
     where = ("--host", "127.0.0.1", "--port", "0", "--dashboard-address", "127.0.0.1:0", "--scheduler-file", file)
-    process = start("dask_scheduler", (*where, *options), log)
+    process = start("dask_scheduler", (*where, *options), log, settings)
     try:
         # Dask writes the file in place: it may be there and still be empty
         wait_until(lambda: (file.exists() and file.read_text().endswith("}")) or not process.is_alive())

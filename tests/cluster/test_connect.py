@@ -1,13 +1,12 @@
 """A cluster is checked before it is used: it has workers, they have this dnuc, and their memory is known."""
 
-import importlib
 import json
 
 import pytest
 from distributed import Client
 from distributed.system import MEMORY_LIMIT
 
-from dnuc.cluster import Cluster, Local, Progress, Task, connect, on_worker, tell
+from dnuc.cluster import Cluster, Local, Progress, Task, connect, on_worker, tell, versions
 from dnuc.cluster.connect import checked
 from dnuc.cluster.deployment import task_memory
 from dnuc.errors import ResourceError
@@ -57,7 +56,7 @@ def test_a_checked_cluster_knows_what_a_task_may_use(client, tmp_path, capfd):
 
 @pytest.mark.cluster
 def test_another_dnuc_on_the_workers_is_refused(client, monkeypatch):
-    monkeypatch.setattr(importlib.import_module("dnuc.cluster.connect"), "__version__", "9.9.9")
+    monkeypatch.setattr(versions, "__version__", "9.9.9")
     with pytest.raises(ResourceError, match=r"2 of 2 workers have another dnuc version \(e.g. tcp://.*; here: 9.9.9\)"):
         checked(client, Progress(quiet=True))
 

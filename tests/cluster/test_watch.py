@@ -1,15 +1,16 @@
 """A scheduler that is killed, hangs or comes back: what is told, at once or nearly so."""
 
 import os
+import re
 import signal
 import threading
 import time
 
 import pytest
 
-from dnuc.cluster import Progress, Task, connect, watch
+from dnuc.cluster import Progress, Task, connect, silence, watch
 from dnuc.errors import ResourceError
-from tests.cluster.processes import cluster
+from tests.cluster.processes import cluster, scheduler, worker
 from tests.conftest import wait_until
 
 pytestmark = pytest.mark.cluster
@@ -56,6 +57,40 @@ def test_a_scheduler_that_is_killed_is_told_at_once(tmp_path):
     ):
         work(found)
     assert time.monotonic() - killed[0] < 25  # the running task takes longer, and so would connecting again
+
+
+def test_a_worker_that_hangs_is_told_and_given_up(tmp_path, monkeypatch):
+    """Its process lives and its connections are open: nothing but its silence tells."""
+    monkeypatch.setattr(silence, "LOOK_EVERY", 0.2)
+    monkeypatch.setattr(silence, "UNHEARD", 3.0)
+    log = tmp_path / "log.txt"
+    with (
+        scheduler(tmp_path, settings={"distributed.scheduler.worker-ttl": "8s"}) as (_, address),
+        worker(tmp_path, address) as hung,
+        connect(address, Progress(tmp_path, quiet=True)) as found,
+    ):
+        [name] = found.client.nthreads()
+        os.kill(hung.pid, signal.SIGSTOP)
+        told = rf"the worker {name} has not been heard of for \d+ s: .* Its tasks wait until Dask gives it up"
+        wait_until(lambda: re.search(told, log.read_text()), timeout=60)
+        wait_until(lambda: f"the worker {name} was given up" in log.read_text(), timeout=60)
+
+
+def test_workers_are_heard_of_by_whether_their_times_change():
+    """Whatever the scheduler's clock says; each silence is told once, with how it ends."""
+    heard = silence._Heard(limit=10)
+    assert heard.news({"a": 500.0, "b": -3.0, "c": 0.0}, now=0) == []
+    assert heard.news({"a": 500.5, "b": -3.0, "c": 0.0}, now=9) == []
+    lines = heard.news({"a": 501.0, "b": -3.0, "c": 0.0, "new": 7.0}, now=12)
+    assert [line.partition(":")[0] for line in lines] == [
+        "the worker b has not been heard of for 12 s",
+        "the worker c has not been heard of for 12 s",
+    ]
+    assert heard.news({"a": 501.5, "b": -3.0, "c": 0.0, "new": 7.1}, now=14) == []
+    assert heard.news({"a": 502.0, "b": 4.0, "new": 7.2}, now=16) == [
+        "the worker b is heard of again",
+        "the worker c was given up: its tasks are given to others",
+    ]
 
 
 def test_also_while_no_task_runs(tmp_path):

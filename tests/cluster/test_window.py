@@ -1,5 +1,6 @@
 """Tasks through the window: every result once, no further ahead than the workers need, and what happens on failure."""
 
+import errno
 import os
 import signal
 import time
@@ -129,6 +130,18 @@ def test_a_refusal_keeps_what_it_knows_on_its_way_from_the_worker(client):
     with pytest.raises(DamagedError, match="neighbor_index in runs/x is damaged") as caught:
         list(run_tasks(client, [Task(damaged, ())]))
     assert (caught.value.group, caught.value.first) == ("models/m/fc/neighbors", (64, 0))
+
+
+def fill_disk(path):
+    note_attempt(path)
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_full_disk_is_not_tried_again(client, tmp_path):
+    count = tmp_path / "count"
+    with pytest.raises(OSError, match="No space left"):
+        list(run_tasks(client, [Task(fill_disk, (count,))]))
+    assert count.stat().st_size == 1
 
 
 def test_another_error_is_tried_again(client, tmp_path):

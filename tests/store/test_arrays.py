@@ -240,6 +240,22 @@ def test_repair_forgets_only_the_damaged_block(store):
     assert store.begin(GROUP, "d")  # there is work to go on with
 
 
+def test_repair_of_descriptions_that_a_power_cut_made_empty(tmp_path):
+    """A group is dropped; the root is written again, and keeps what is below it."""
+    store = RunStore.create(tmp_path / "run")
+    store.finish("samples")
+    store.begin("models/m/fc/neighbors", "digest")
+    for group, told in (("models/m/fc/neighbors", r"models/m/fc/neighbors/zarr.json in"), ("", r"^zarr.json in")):
+        (store.path / group / "zarr.json").write_bytes(b"")
+        with pytest.raises(DamagedError, match=rf"{told} \S+ is damaged: its description .* with --repair") as caught:
+            store.attributes(group)
+        with pytest.raises(DamagedError):
+            RunStore.create(store.path).is_complete(group)
+        RunStore(store.path).repair(caught.value)
+    assert RunStore.create(store.path).is_complete("samples")
+    assert not store.exists("models/m/fc/neighbors")
+
+
 def test_repair_of_a_lost_file(store):
     chunk_file(store, 6).unlink()
     error = DamagedError(str(store.path), GROUP, "activation", (90, 0), "values are missing")

@@ -34,6 +34,20 @@ except KeyboardInterrupt as stop:
 """
 
 
+HURRIED = """
+import pathlib, signal, sys, time
+from dnuc.store import alone, leaving_at_once
+signal.signal(signal.SIGINT, signal.default_int_handler)
+directory = pathlib.Path(sys.argv[1])
+with leaving_at_once(directory), alone(directory):
+    try:
+        (directory / "begun").touch()
+        time.sleep(600)
+    finally:
+        time.sleep(600)  # as where a scheduler hangs
+"""
+
+
 @pytest.fixture
 def start(tmp_path):
     """Start a process that holds a directory until it is ended."""
@@ -129,6 +143,39 @@ def test_a_process_that_is_no_holder_is_never_signalled(tmp_path):
                 cancel(tmp_path, wait=0)
         assert bystander.poll() is None
         bystander.kill()
+
+
+def test_a_second_control_c_ends_it_at_once(tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-c", HURRIED, tmp_path],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    wait_until(lambda: (tmp_path / "begun").exists())
+    process.send_signal(signal.SIGINT)
+    assert "Stopping" in process.stderr.readline() + process.stderr.readline()
+    assert (tmp_path / "run.lock").exists()
+    process.send_signal(signal.SIGINT)
+    told = process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert "Stopped at once. What is finished is stored" in told
+    assert "Traceback" not in told
+    assert not (tmp_path / "run.lock").exists()
+
+
+def test_whoever_handles_control_c_already_goes_on_doing_so(tmp_path, monkeypatch):
+    """A notebook's kernel must not end with a run."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with stopping.leaving_at_once(tmp_path):
+            assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        with stopping.leaving_at_once(tmp_path):
+            assert signal.getsignal(signal.SIGINT) not in (signal.SIG_IGN, signal.default_int_handler)
+        assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_an_old_request_is_not_for_a_new_run(tmp_path, monkeypatch):

@@ -1,0 +1,56 @@
+"""Disks that are full, read-only or broken: told as what they are, not as a traceback."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from dnuc.errors import ResourceError
+
+WAYS_OUT = {
+    errno.ENOSPC: "make room there",
+    errno.EDQUOT: "make room there, or ask for a larger quota",
+    errno.EROFS: "see why its file system is read-only (a disk with errors becomes so by itself), make it writable",
+    errno.EACCES: "see that you may write there, on every machine of the cluster",
+    errno.EPERM: "see that you may write there, on every machine of the cluster",
+    errno.EIO: "see what the system's log says about the disk",
+    errno.ESTALE: "see that the network file system is there, on every machine of the cluster",
+}
+
+
+@contextmanager
+def disk_errors_told(directory: Path) -> Iterator[None]:
+    """Refuse, with the way out, what the disk of a run directory refuses while the block runs.
+
+    Raises
+    ------
+    ResourceError
+        Which file, why, and how much space is free; other errors of the system stay what they are.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in WAYS_OUT:
+            raise
+        raise ResourceError(_told(error, directory)) from error
+
+
+def _told(error: OSError, directory: Path) -> str:
+    name = f" ({error.filename})" if error.filename else ""
+    free = (
+        f"; {free_bytes(directory):,} bytes are free on its disk" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+    )
+    return (
+        f"the run {directory}: a file{name} could not be written or read: {os.strerror(error.errno or 0)}{free}. What "
+        f"is finished is stored: {WAYS_OUT[error.errno or 0]}, and start the same command again to go on"
+    )
+
+
+def free_bytes(directory: Path) -> int:
+    """Free space where a directory is, or will be."""
+    there = next(p for p in (directory, *directory.parents) if p.exists())
+    return shutil.disk_usage(there).free
