@@ -212,9 +212,9 @@ class Bench:
         )
         assert self.client.is_alive(), f"the run ended before {moment}: {self.said}"
 
-    def repeated(self):
-        """Blocks, tiles and layers that were begun more than once."""
-        return pace.repeated(self.home)
+    def counted(self):
+        """Blocks, tiles and tasks of a layer that were begun, and that were begun once more than needed."""
+        return pace.counted(self.home)
 
 
 def _dnuc(arguments, log, versions):

@@ -10,7 +10,6 @@ from tests.cluster.faults.record import markdown, write
 from tests.cluster.faults.table import FAULTS
 
 SEEN = pytest.StashKey()
-WORK = {"blocks": 8, "tiles": 60, "layers": 6}
 
 
 @pytest.fixture(scope="session")
@@ -25,7 +24,7 @@ def pytest_terminal_summary(terminalreporter, config):
     if not found:
         return
     order = [fault.name for fault in FAULTS]
-    table = markdown(sorted(found, key=lambda x: order.index(x.fault)), WORK)
+    table = markdown(sorted(found, key=lambda x: order.index(x.fault)))
     terminalreporter.write_line(table)
     whole = len(found) == len(FAULTS) * len(MOMENTS)
     if whole and "DNUC_RELIABILITY" in os.environ:

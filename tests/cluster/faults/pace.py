@@ -35,12 +35,14 @@ def done(home, prefix):
     return len({task for task in notes(home, "done") if task.startswith(prefix)})
 
 
-def repeated(home):
-    """How often work was begun that had been begun before: {"blocks": .., "tiles": .., "layers": ..}."""
-    again = Counter()
+def counted(home):
+    """(tasks, again): how many different ones were begun, and how often one that had been begun before, by unit."""
+    tasks, again = Counter(), Counter()
     for task, times in Counter(notes(home, "begun")).items():
-        again[UNITS.get(task.split("-")[0], "layers")] += times - 1
-    return {unit: again[unit] for unit in ("blocks", "tiles", "layers")}
+        unit = UNITS.get(task.split("-")[0], "layers")
+        tasks[unit] += 1
+        again[unit] += times - 1
+    return tuple({unit: count[unit] for unit in ("blocks", "tiles", "layers")} for count in (tasks, again))
 
 
 def dask_setup(worker):

@@ -10,7 +10,11 @@ import torch
 from dnuc._version import __version__
 
 BEGIN, END = "<!-- measured: make check-cluster writes what follows -->", "<!-- end of what is measured -->"
-PLACES = {r"tcp://[\d.:]+": "tcp://...", r"/\S+/volume/run": "RUN", r"(?<=\d) GiB": " GiB"}
+PLACES = {
+    r"tcp://[\d.]+:\d+": "tcp://...",
+    r"/\S+/volume/run": "RUN",
+    r"process \d+ on [^\s:]+": "process NUMBER on HOST",
+}
 UNITS = ("blocks", "tiles", "layers")
 
 
@@ -24,28 +28,29 @@ class Outcome:
     starts: int  # of the command, in all
     told: str  # the last time
     then: str
-    repeated: dict[str, int]  # blocks, tiles and layers that were begun again
+    tasks: dict[str, int]  # that were begun: blocks, tiles, and tasks of a layer
+    repeated: dict[str, int]  # how many more times one was begun than needed
 
 
-def markdown(outcomes, work):
-    """The table; `work` is what an undisturbed run consists of, {"blocks": .., "tiles": .., "layers": ..}."""
-    size = ", ".join(f"{work[unit]} {unit}" for unit in UNITS)
+def markdown(outcomes):
+    """The table, and below it what the user reads."""
+    blocks, tiles, layers = (max(x.tasks[unit] for x in outcomes) for unit in UNITS)
     lines = [
         f"dnuc {__version__}, torch {torch.__version__}, Python {platform.python_version()}, "
-        f"{psutil.cpu_count()} CPU cores; a scheduler, two workers of one thread, and the client. An undisturbed run "
-        f"is {size} (tasks of one layer) long.",
+        f"{psutil.cpu_count()} CPU cores; a scheduler, two workers of one thread, and the client. A run consists "
+        f"of {blocks} blocks, {tiles} tiles, and {layers} tasks of a layer each.",
         "",
-        "| fault | in | times | starts | done again: blocks, tiles, layers | then |",
-        "|---|---|--:|--:|--:|---|",
+        "| fault | in | times | starts | blocks again | tiles again | layer tasks again |",
+        "|---|---|--:|--:|--:|--:|--:|",
     ]
     for x in outcomes:
-        again = ", ".join(str(x.repeated[unit]) for unit in UNITS)
-        lines.append(f"| {x.fault} | {x.stage} | {x.faults} | {x.starts} | {again} | {x.then or 'nothing'} |")
-    lines += ["", "What the user reads (paths and addresses shortened):", ""]
+        again = " | ".join(str(x.repeated[unit]) for unit in UNITS)
+        lines.append(f"| {x.fault} | {x.stage} | {x.faults} | {x.starts} | {again} |")
+    lines += ["", "What the user reads, and does (paths, addresses and hosts shortened):", ""]
     for fault in dict.fromkeys(x.fault for x in outcomes):
-        told = dict.fromkeys(anonymous(x.told) for x in outcomes if x.fault == fault)
-        shown = [text for text in told if text]
-        lines += [f"- {fault}:", *(f"  > {text}" for text in shown[:1])] if shown else []
+        seen = [x for x in outcomes if x.fault == fault]
+        told = next((anonymous(x.told) for x in seen if x.told), "nothing")
+        lines += [f"- **{fault}**. Told: {told}. Then: {seen[0].then or 'nothing'}."]
     return "\n".join(lines)
 
 

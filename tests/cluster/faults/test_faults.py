@@ -79,7 +79,7 @@ def endure(bench, fault, stage, moments):
     if fault.ends is None:
         fault.heal(bench)
     assert_same_results(bench.calm.path, bench.path)
-    return Outcome(fault.name, stage, len(moments), bench.attempts, told, fault.then, bench.repeated())
+    return Outcome(fault.name, stage, len(moments), bench.attempts, told, fault.then, *bench.counted())
 
 
 def sum_of(outcomes):
@@ -119,7 +119,7 @@ def test_a_fault_at_one_moment(benches, name, stage):
 
 
 @pytest.mark.check_cluster
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 @pytest.mark.parametrize("stage", MOMENTS)
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 def test_the_table(benches, fault, stage, outcomes):
     outcomes.append(check(benches, fault, stage))
