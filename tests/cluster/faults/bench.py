@@ -112,6 +112,7 @@ class Bench:
         self.calm, self.home, self.path = calm, home, home / "volume" / "run"
         self.path.parent.mkdir(parents=True)
         self.client, self.attempts, self.versions, self._settings = None, 0, None, settings or {}
+        self.slower = None  # the thread that slows a worker
         self._parts = ExitStack()
         self.start_cluster()
 
@@ -129,6 +130,11 @@ class Bench:
         self.nanny = start("dask_worker", arguments, self.home / "workers.txt", environment={pace.HOME: str(self.home)})
         self._parts.callback(end, self.nanny)
         wait_until(lambda: len(self.workers) == workers, self.log("workers"), PATIENCE)
+
+    def mend(self):
+        """What an earlier test may have broken."""
+        if not (self.scheduler.is_alive() and self.nanny.is_alive() and len(self.workers) == 2):
+            self.start_cluster()
 
     @property
     def workers(self):

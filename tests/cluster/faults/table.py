@@ -106,7 +106,7 @@ FAULTS = (
         moments=1,
     ),
     # Others do more; nothing is taken from it.
-    Fault("a worker is ten times as slow", inflict.slow_a_worker, heal=inflict.let_it_run, again=0, moments=1),
+    Fault("a worker is ten times as slow", inflict.slow_a_worker, restore=inflict.let_it_run, again=0, moments=1),
     # --- disks ------------------------------------------------------------------------------------------------------
     Fault(
         "the disk is full",

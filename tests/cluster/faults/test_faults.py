@@ -98,6 +98,7 @@ def check(benches, fault, stage):
     if fault.needs == "root" and os.geteuid() != 0:
         pytest.fail(f"{fault.name!r} needs root, to mount file systems: run `make check-cluster` as root")
     found = benches(fault.settings)
+    found.mend()
     moments = MOMENTS[stage][: fault.moments]
     fault.prepare(found)
     try:
