@@ -1,10 +1,13 @@
 """A job end to end: nothing is computed twice, a change recomputes what depends on it, one run a directory."""
 
+import errno
 import json
 import os
+import re
 import shutil
 import socket
 import sys
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,7 +15,9 @@ import pytest
 import torch
 from distributed import Client
 
+from dnuc import pipeline
 from dnuc.cluster import Capacity, Cluster, Progress, Scheduler
+from dnuc.cluster.versions import installed
 from dnuc.errors import DataError, DnucError, ResourceError, StoreError
 from dnuc.neighbors.search import nearest_neighbors
 from dnuc.pipeline import run_job, run_stages
@@ -41,6 +46,10 @@ def changed(path, before):
     now = written(path)
     files = {f for f in {*before, *now} if before.get(f) != now.get(f)}
     return {"/".join(f.split("/c/")[0].split("/")[:-1]).removeprefix("models/net/") for f in files}
+
+
+def read_log(path):
+    return (path / "log.txt").read_text()
 
 
 def of(stage, *layers):
@@ -319,6 +328,37 @@ def test_a_directory_that_is_no_run_is_refused(here, tmp_path):
 
 
 # --- one run a directory ----------------------------------------------------------------------------------------
+
+
+def test_another_torch_is_refused_unless_it_is_meant(done, finished, monkeypatch):
+    """What would be computed is refused, whatever the job; nothing is changed by asking."""
+    path, before = done
+    job = arrays_job(finished[0], landscape={"z": 3.0})
+
+    @contextmanager
+    def connect(on, progress):
+        yield Cluster(None, Capacity(2**30), progress, installed() | {"torch": "9.9.9"})
+
+    monkeypatch.setattr(pipeline, "connect", connect)
+    with pytest.raises(StoreError, match=r"was computed with torch \S+, this is torch 9.9.9: .* say --force to go on"):
+        run_job(job, out=path, quiet=True)
+    assert changed(path, before) == set()
+    run_job(job, out=path, quiet=True, force=True)
+    assert changed(path, before) == of("landscape")
+    assert re.search(r"another version than computed the run until now: torch: \S+ -> 9.9.9", read_log(path))
+    run_job(job, out=path, quiet=True)
+
+
+def test_a_disk_that_fills_up_is_told(here, finished, tmp_path, monkeypatch):
+    """Also in what is recorded as the reason of the end."""
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(RunStore, "write", full)
+    with pytest.raises(ResourceError, match=r"could not be written or read: No space left on device; [\d,]+ bytes are"):
+        run_job(arrays_job(finished[0]), out=tmp_path / "run", quiet=True)
+    assert "No space left" in json.loads((tmp_path / "run" / "progress.json").read_text())["message"]
 
 
 def test_two_runs_at_once_are_refused(done, again):

@@ -61,6 +61,13 @@ def test_another_dnuc_on_the_workers_is_refused(client, monkeypatch):
         checked(client, Progress(quiet=True))
 
 
+def test_workers_with_different_torch_are_refused():
+    found = {"tcp://a": {"torch": "2.9.1"}, "tcp://b": {"torch": "2.10.0"}}
+    told = r"1 of 2 workers have another torch version \(e.g. tcp://b: 2.10.0; tcp://a: 2.9.1\): install the same"
+    with pytest.raises(ResourceError, match=told):
+        versions._same("torch", "2.9.1", "tcp://a", found)
+
+
 @pytest.mark.cluster
 def test_no_workers_is_told_with_the_command_to_start_some(tmp_path):
     with (
