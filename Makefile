@@ -1,6 +1,7 @@
 # make demo    a report from real data in a few minutes     make test    the whole test suite
 # make check-large    real-size runs (hours, tens of GB)    make clean   remove what was built here
 # make bench          dnuc beside other libraries (an hour)  make bench-gpu  the same on a GPU; options: ARGS="--quick"
+# make bench-plan     what `dnuc plan` predicts beside what jobs take (minutes)
 # make bench-images   images from files beside the bare forward pass (minutes)
 # make conformance    the same numbers as DADApy? (minutes)
 # make check-cluster  faults and networks of real clusters, as root on Linux; writes docs/reliability.md (20 minutes)
@@ -9,7 +10,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable
 
-.PHONY: demo test lint check-large check-cluster bench bench-gpu bench-images conformance dadapy-env clean
+.PHONY: demo test lint check-large check-cluster bench bench-gpu bench-images bench-plan conformance dadapy-env clean
 .DELETE_ON_ERROR:
 
 demo: .venv/installed
@@ -37,6 +38,9 @@ bench-gpu: .venv/test-installed
 
 bench-images: .venv/test-installed
 	$(BIN)/python -m tests.benchmarks.images $(ARGS)
+
+bench-plan: .venv/test-installed
+	$(BIN)/python -m tests.benchmarks.plan $(ARGS)
 
 conformance: .venv/test-installed .venv-dadapy/installed
 	$(BIN)/python -m tests.conformance $(ARGS)

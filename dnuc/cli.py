@@ -8,7 +8,7 @@ import socket
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -18,6 +18,9 @@ from dnuc import cli_cluster
 from dnuc._version import __version__
 from dnuc.errors import DnucError
 from dnuc.units import duration, hours_minutes, pace, size
+
+if TYPE_CHECKING:
+    from dnuc.plan import Plan
 
 app = typer.Typer(
     add_completion=False,
@@ -44,12 +47,14 @@ def plan(
     from dnuc.job import read_job
 
     settings = read_job(job)  # a wrong job is told at once: PyTorch takes seconds to import
-    from dnuc.neighbors.calibration import calibrate
+    from dnuc.forecast import EXPECTED, forecast, question_of
+    from dnuc.pace import measure_pace
     from dnuc.plan import plan_job, search_seconds
 
     found = plan_job(settings, on)
     search = settings.neighbors
-    seconds = search_seconds(found, search, calibrate(search.k, search.precision, found.threads)) if time else None
+    pace = measure_pace(question_of(found, settings), found.threads) if time else None
+    seconds = search_seconds(found, search, pace.search) if pace else None
     table = Table(title=f"{settings.name}: {settings.title}", title_justify="left")
     for column in ("model", "layer"):
         table.add_column(column)
@@ -62,21 +67,40 @@ def plan(
         )  # fmt: skip
     console = Console(width=None if sys.stdout.isatty() else 120)
     console.print(table)
-    note = f" ({found.note})" if found.note else ""
-    console.print(f"samples      {found.samples:,}{note}", highlight=False, soft_wrap=True)
-    console.print(f"layers       {len(found.layers)} of {len(found.block)} networks", highlight=False)
-    console.print(f"on disk      {size(found.bytes)} of activations", highlight=False)
-    console.print(f"products     {found.flop:.3g} FLOP for exact neighbors, k = {search.k}", highlight=False)
-    if found.dimension_flop:
-        console.print(f"dimension    at most {found.dimension_flop:.3g} FLOP of [dimension]", highlight=False)
-    console.print(f"tasks        {found.tasks:,}, each within {size(found.memory)}", highlight=False)
-    if seconds:
-        console.print(
-            f"time         {hours_minutes(sum(seconds))} (hours:minutes) for the neighbors alone, on {found.threads} "
-            "threads as fast as one just measured on this machine; a cluster's workers may differ, and disks may be "
-            "slower. Training and the forward pass come on top",
-            highlight=False, soft_wrap=True,
-        )  # fmt: skip
+    lines = [
+        ("samples", f"{found.samples:,}" + (f" ({found.note})" if found.note else "")),
+        ("layers", f"{len(found.layers)} of {len(found.block)} networks"),
+        ("on disk", f"{size(found.bytes)} of activations{_turns(found)}"),
+        ("products", f"{found.flop:.3g} FLOP for exact neighbors, k = {search.k}"),
+        *([("dimension", f"at most {found.dimension_flop:.3g} FLOP of [dimension]")] if found.dimension_flop else []),
+        ("tasks", f"{found.tasks:,}, each within {size(found.memory)}"),
+    ]
+    if pace:
+        stages = forecast(found, settings, pace)
+        told = [f"{s.name} {'at most ' if s.at_most else ''}{duration(s.seconds)}" for s in stages]
+        total = hours_minutes(sum(s.seconds for s in stages))
+        lines.append(
+            (
+                "time",
+                f"{total} (hours:minutes) and the report, on {found.threads} threads as fast as those just measured on "
+                f"this machine. {EXPECTED}; a cluster's workers may differ, and disks may be slower",
+            )
+        )
+        lines.append(("", ", ".join(told)))
+        if found.capacity.device != "cpu":
+            lines.append(
+                ("", f"measured without the device {found.capacity.device!r}, on which networks and products run")
+            )
+    for name, text in lines:
+        console.print(f"{name:<12} {text}", highlight=False, soft_wrap=True)
+
+
+def _turns(found: Plan) -> str:
+    """How often layers take turns on the disk, if they do."""
+    if found.budget.holds_all:
+        return ""
+    passes = ", ".join(f"{count} of {model}" for model, count in found.passes.items())
+    return f"; at most {size(found.peak)} at a time, in passes over all samples: {passes}"
 
 
 @app.command()
@@ -122,7 +146,7 @@ def run(
 def status(path: RunPath) -> None:
     """Say what a run holds and how its last attempt ended: works while it runs, and where its files are seen."""
     from dnuc.cluster.submission import read_receipt
-    from dnuc.store import RunStore, survey_run
+    from dnuc.store import DROPPED, RunStore, survey_run
 
     store = RunStore.open(path)
     found, attempt = survey_run(store), _last_attempt(store.path)
@@ -142,6 +166,8 @@ def status(path: RunPath) -> None:
         records = [r for r in attempt.get("stages", []) if r["name"] == stage.name]
         table.add_row(stage.name, str(stage.whole), str(stage.pieces or ""), _pace(records))
     Console(width=None if sys.stdout.isatty() else 120).print(table)
+    if found.dropped:
+        typer.echo(f"activations of {found.dropped} layers were {DROPPED}; those in activations.keep stay")
 
 
 @app.command()

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     AfterValidator,
     BaseModel,
+    ByteSize,
     ConfigDict,
     Field,
     StrictBool,
@@ -127,6 +128,13 @@ class Activations(Section):
     dtype: Literal["float32", "float16", "float64"] = "float32"  # float64: for given arrays that need it
     batch_size: Annotated[int, Field(ge=1)] = 64  # images in one forward pass
     block: Annotated[int, Field(ge=1)] | None = None  # samples a task extracts; from memory when absent
+    storage_budget: Annotated[ByteSize, Field(gt=0)] | None = None  # bytes, or "2TB": at no moment do activations take
+    # more of the disk. Where not all fit, some layers are extracted, used and dropped before others
+    keep: Annotated[tuple[str, ...], AfterValidator(_no_repeats)] = ()  # layers, or "model/layer", never dropped
+
+    def keeps(self, model: str, layer: str) -> bool:
+        """Whether a layer's activations are there when the run is finished, whatever the budget."""
+        return layer in self.keep or f"{model}/{layer}" in self.keep
 
 
 class NeighborSearch(Section):
@@ -183,6 +191,11 @@ class Similarity(Section):
     pwcca: bool = False
     variance: Annotated[float, Field(gt=0, le=1)] = 0.99  # share that SVCCA and PWCCA keep of each layer
     samples: Annotated[int, Field(ge=4)] | None = None  # drawn by seed for CKA, SVCCA and PWCCA; all when absent
+
+    @property
+    def compares_samples(self) -> bool:
+        """Whether activations of some samples are needed of all layers of a network at once."""
+        return bool({"cka", "cca"} & {*self.kinds})
 
     @property
     def kinds(self) -> list[str]:

@@ -11,7 +11,7 @@ import numpy as np
 import tomli_w
 
 from dnuc._version import __version__
-from dnuc.activations.stage import check_disk, run_activations
+from dnuc.activations.stage import Extractions, check_disk
 from dnuc.cluster import Cluster, Deployment, Progress, Task, connect, read_deployment
 from dnuc.data import open_source
 from dnuc.data.stage import manifest_digests, run_samples, samples_digest, training_data
@@ -23,7 +23,8 @@ from dnuc.measures.similarity import outdate_similarity, run_similarity, similar
 from dnuc.measures.stage import measure_layer, overlap_row
 from dnuc.neighbors.graph import accelerator_memory
 from dnuc.neighbors.search import check_search
-from dnuc.neighbors.stage import LayerSearch, run_neighbors
+from dnuc.neighbors.stage import LayerSearch
+from dnuc.passes import Passes
 from dnuc.plan import plan_within
 from dnuc.report import write_report
 from dnuc.store import (
@@ -121,28 +122,36 @@ def run_stages(store: RunStore, job: Job, cluster: Cluster) -> None:
     accelerator_memory(cluster.capacity.device, cluster.client)  # a place without its device is refused now
     if not store.is_complete("samples", samples_digest(job)):
         # To look at every image may take hours: what can be refused without is refused before.
-        check_disk(store, plan_within(job, cluster.capacity).bytes)
+        check_disk(store, plan_within(job, cluster.capacity).peak)
     n = run_samples(store, job, cluster)
     check_search((n, 1), job.neighbors.k, f"job {job.name!r}")
     source = open_source(job.data, job.seed, store.path)
     images = source if source.has_images else None
     manifest = manifest_digests(store, job)
-    digests = run_activations(store, job, cluster, images, partial(training_data, store, job.data, job.seed), manifest)
+    training = partial(training_data, store, job.data, job.seed)
+    extractions = Extractions(store, job, cluster, images, training, manifest)
+    digests = extractions.digests
     searches = [
         LayerSearch(model, layer, digest(RESULTS, "neighbors", of, job.neighbors.k))
         for (model, layer), of in digests.items()
     ]
     classes = manifest["classes"]
     dimensions = dimension_work(job, digests, {(s.model, s.layer): s.digest for s in searches}, classes)
+    similarities = similarity_work(job, digests)
+    by_layer = {(s.model, s.layer): s for s in searches}
+    passes = Passes(store, job, extractions, by_layer, dimensions, similarities)
+    passes.prepare()
     outdate(store, searches)
     outdate_dimensions(store, dimensions)
     outdate_similarity(store, job, digests)
-    run_neighbors(store, searches, job.neighbors, cluster)
+    passes.run(cluster)
     done = run_measures(store, job, searches, classes, cluster)
     done += run_landscapes(store, job, searches, manifest, cluster)
     done += run_dimensions(store, job, dimensions, cluster)
-    done += run_similarity(store, job, similarity_work(job, digests), cluster)
-    run_report(store, job, digest(RESULTS, __version__, done, job.title, job.report.model_dump()), cluster)
+    done += run_similarity(store, job, similarities, cluster)
+    passes.drop_compared()
+    shown = [done, job.title, job.report.model_dump(), *Results(store.path).dropped]
+    run_report(store, job, digest(RESULTS, __version__, *shown), cluster)
     mark_finished(store, job)
     store.consolidate()
 

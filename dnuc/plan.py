@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
+from dnuc.activations.budget import Budget, share_of
 from dnuc.activations.runs import check_rows, outline, rows_of_block, runs_in, stored_bytes
 from dnuc.cluster import Capacity, Deployment, read_deployment
 from dnuc.data import Samples, Source, open_source
 from dnuc.errors import DataError
-from dnuc.job import Data, Job, NeighborSearch
+from dnuc.job import Data, Job, NeighborSearch, Similarity
 from dnuc.measures.dimension_plan import (
     check_dimension,
     check_names,
@@ -27,6 +28,7 @@ from dnuc.neighbors.stage import blocks_of, task_bytes
 
 ASSUMED = Capacity(2 * 2**30)  # where a running cluster would have to be asked
 ASSUMED_IMAGE = (256, 256, 3)
+EXAMPLES = 64  # images, evenly spaced, of which the time to read one may be measured
 
 
 @dataclass(frozen=True)
@@ -57,13 +59,38 @@ class Plan:
     note: str  # why the number of samples is an expectation, if it is one
     layers: tuple[LayerPlan, ...]
     block: dict[str, int]  # samples a task extracts, by model
-    memory: int  # bytes a task may use
-    threads: int  # that compute at a time, over all tasks
+    capacity: Capacity  # of the place
+    budget: Budget  # of the disk
+    similarity: Similarity
+    classes: int
+    image_shape: tuple[int, int, int]
+    examples: tuple[str, ...]  # ids of some images, where there are any
+
+    @property
+    def memory(self) -> int:
+        """Bytes a task may use."""
+        return self.capacity.memory
+
+    @property
+    def threads(self) -> int:
+        """Threads that compute at a time, over all tasks."""
+        return self.capacity.tasks * self.capacity.cores
 
     @property
     def bytes(self) -> int:
         """Activations on disk."""
         return sum(layer.bytes for layer in self.layers)
+
+    @property
+    def peak(self) -> int:
+        """Activations on disk at any moment, at most."""
+        return self.bytes if self.budget.holds_all else self.budget.needed(self.budget.shares)
+
+    @property
+    def passes(self) -> dict[str, int]:
+        """How often all samples go through each model."""
+        imbalance = self.similarity.imbalance
+        return {model: self.budget.forward_passes(model, again=imbalance) for model in self.block}
 
     @property
     def flop(self) -> float:
@@ -96,11 +123,12 @@ def plan_within(job: Job, capacity: Capacity) -> Plan:
         If it cannot be done: k is not below N, a layer or weights are unknown, given arrays are of
         another length, a task does not fit into memory.
     """
-    n, image_shape, n_classes, note = _samples(job)
+    seen = _samples(job)
+    n, image_shape, n_classes = seen.count, seen.image_shape, seen.classes
     check_search((n, 1), job.neighbors.k, f"job {job.name!r}")
     check_dimension(job.dimension, n)
     itemsize = np.dtype(job.activations.dtype).itemsize
-    layers, block = [], {}
+    layers, block, shares = [], {}, []
     for network in runs_in(job):
         check_rows(network, n, job.data.max_unreadable)
         outlined = outline(network, job, image_shape, n_classes)
@@ -111,6 +139,7 @@ def plan_within(job: Job, capacity: Capacity) -> Plan:
             d = int(entry["features"])
             check_spectrum(job.dimension, n, d, itemsize, capacity.memory, f"{network.name}/{entry['name']}")
             check_surrogate(job.dimension, n, d, capacity.memory, network.name, entry["name"])
+            shares.append(share_of((network.name, entry["name"]), job, n, d, block[network.name]))
             blocks = blocks_of(n, d, job.neighbors, capacity, min(n, block[network.name]), itemsize)
             layers.append(
                 LayerPlan(
@@ -126,7 +155,9 @@ def plan_within(job: Job, capacity: Capacity) -> Plan:
                 )
             )
     check_names(job.dimension, [(layer.model, layer.layer) for layer in layers])
-    return Plan(n, note, tuple(layers), block, capacity.memory, capacity.tasks * capacity.cores)
+    budget = Budget.of(job.activations, shares)
+    known = (n_classes, image_shape, seen.examples)
+    return Plan(n, seen.note, tuple(layers), block, capacity, budget, job.similarity, *known)
 
 
 def search_seconds(plan: Plan, settings: NeighborSearch, calibration: Calibration) -> list[float]:
@@ -137,8 +168,19 @@ def search_seconds(plan: Plan, settings: NeighborSearch, calibration: Calibratio
     ]
 
 
-def _samples(job: Job) -> tuple[int, tuple[int, int, int], int, str]:
-    """N, the shape of an image, the number of classes; from the job's own figures where the data are not here."""
+@dataclass(frozen=True)
+class _Seen:
+    """What is known of the samples."""
+
+    count: int
+    image_shape: tuple[int, int, int]
+    classes: int
+    note: str = ""  # why the number is an expectation, if it is one
+    examples: tuple[str, ...] = ()
+
+
+def _samples(job: Job) -> _Seen:
+    """What can be seen of the data; the job's own figures where they are not here."""
     source = open_source(job.data, job.seed)
     try:
         samples = source.list(job.seed)
@@ -146,9 +188,12 @@ def _samples(job: Job) -> tuple[int, tuple[int, int, int], int, str]:
         n, classes = _expected(job.data)
         if n is None:
             raise
-        return n, ASSUMED_IMAGE, classes, f"as the job says; the data cannot be listed here: {error}"
-    shape = _image_shape(source, samples, job.data.max_unreadable) if source.has_images else ASSUMED_IMAGE
-    return len(samples), shape, len(samples.label_names), ""
+        return _Seen(n, ASSUMED_IMAGE, classes, f"as the job says; the data cannot be listed here: {error}")
+    if not source.has_images:
+        return _Seen(len(samples), ASSUMED_IMAGE, len(samples.label_names))
+    shape = _image_shape(source, samples, job.data.max_unreadable)
+    examples = tuple(samples.id[:: max(1, len(samples) // EXAMPLES)][:EXAMPLES].tolist())
+    return _Seen(len(samples), shape, len(samples.label_names), "", examples)
 
 
 def _image_shape(source: Source, samples: Samples, unreadable: int) -> tuple[int, int, int]:

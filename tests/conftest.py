@@ -180,6 +180,10 @@ def folder_job(base, **data):
     return parse_job(content, base)
 
 
+class Killed(BaseException):
+    """The process ends here: nothing of dnuc may catch this."""
+
+
 def written_job(job, directory):
     """A job as the file that a user would give to the command line."""
     path = directory / f"{job.name}.toml"

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from dnuc import __version__
 from dnuc.cli import app, main
 from dnuc.neighbors.calibration import Calibration
+from dnuc.pace import Pace
 from dnuc.store import RunStore
 from tests.conftest import arrays_job, digits_job, written_job
 
@@ -95,16 +96,19 @@ def test_plan_prints_a_table_and_sums(dnuc, finished, tmp_path, monkeypatch):
 
 
 def test_plan_predicts_time_and_says_from_what(dnuc, finished, tmp_path, monkeypatch):
-    measured = Calibration({"float32": 240**2 * 1.0}, 0.0, 0.0, 0.0)  # a second a feature
-    monkeypatch.setattr("dnuc.neighbors.calibration.calibrate", lambda k, precision, threads: measured)
+    search = Calibration({"float32": 240**2 * 1.0}, 0.0, 0.0, 0.0)  # a second a feature
+    names = ["start", "image", "inspect", "byte", "measures", "overlap", "landscape", "gride"]
+    measured = Pace(search, dict.fromkeys([*names, *(f"{name} 0" for name in names)], 0.0) | {"landscape 0": 3600.0})
+    monkeypatch.setattr("dnuc.pace.measure_pace", lambda question, threads: measured)
     one = tmp_path / "one.toml"
     one.write_text('kind = "local"\nworkers = 1\nmemory = "3GiB"\n')
     code, out, _ = dnuc("plan", written_job(arrays_job(finished[0]), tmp_path), "--on", one)
     features = [np.load(finished[0] / f"{layer}.npy").shape[1] for layer in ("early", "middle", "late")]
     assert code == 0
     assert all(re.search(rf" {d} s │$", out, re.MULTILINE) for d in features)
-    total = "0:01 (hours:minutes) for the neighbors alone, on 1 threads as fast as one just measured on this machine; a"
-    assert f"time         {total} cluster's workers may differ" in out
+    total = "3:01 (hours:minutes) and the report, on 1 threads as fast as those just measured on this machine. Expect"
+    assert f"time         {total}" in out
+    assert "             neighbors 21 s, landscape 3.0 h\n" in out
 
 
 def test_plan_says_why_its_number_of_samples_is_an_expectation(dnuc, tmp_path):
@@ -114,6 +118,14 @@ def test_plan_says_why_its_number_of_samples_is_an_expectation(dnuc, tmp_path):
     code, out, _ = dnuc("plan", tmp_path / "folder.toml", "--no-time")
     assert code == 0
     assert "samples      120 (as the job says; the data cannot be listed here: data.path = " in out
+
+
+def test_plan_tells_how_layers_take_turns(dnuc, finished, tmp_path):
+    job = arrays_job(finished[0], activations={"block": 64, "storage_budget": "60KB"})
+    code, out, _ = dnuc("plan", written_job(job, tmp_path), "--no-time")
+    assert code == 0
+    told = r"^on disk      21.0 KiB of activations; at most 5\d.\d KiB at a time, in passes over all samples: 2 of net$"
+    assert re.search(told, out, re.MULTILINE)
 
 
 # --- run --------------------------------------------------------------------------------------------------------
@@ -218,6 +230,16 @@ def test_status_of_a_finished_run(dnuc, copy):
     assert [row(out, stage)[1] for stage in ("measures", "landscape")] == ["3 of 3 layers"] * 2
     assert row(out, "overlaps")[1] == "1 of 1 networks"
     assert row(out, "report")[1] == "1 of 1 page"
+
+
+def test_status_tells_what_was_dropped(here, dnuc, finished, tmp_path):
+    job = arrays_job(finished[0], activations={"block": 64, "storage_budget": "60KB"})
+    dnuc("run", written_job(job, tmp_path), "--out", tmp_path / "run", "-q")
+    _, out, _ = dnuc("status", tmp_path / "run")
+    assert out.startswith("tiny: complete\n")
+    assert row(out, "activations")[1:3] == ["3 of 3 layers", ""]
+    told = "dropped to stay within activations.storage_budget; those in activations.keep stay"
+    assert out.endswith(f"activations of 3 layers were {told}\n")
 
 
 def test_status_after_an_attempt_with_nothing_to_do(here, dnuc, copy):

@@ -25,6 +25,7 @@ from dnuc.pipeline import run_job, run_stages
 from dnuc.store import RunStore
 from tests.conftest import (
     ROOT,
+    Killed,
     arrays_job,
     assert_same_results,
     compute_here,
@@ -208,10 +209,6 @@ def test_a_run_that_is_stopped_goes_on(here, uninterrupted, shared_cluster, tmp_
 
 
 # --- a kill at the worst moment ---------------------------------------------------------------------------------
-
-
-class Killed(BaseException):
-    """The process ends here: nothing of dnuc may catch this."""
 
 
 @pytest.mark.parametrize("write", [5, 16])

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import closing
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from typing import Any, Protocol
 
 import numpy as np
 from torch import Tensor
 
+from dnuc.activations.budget import Budget, Key, share_of
 from dnuc.activations.extract import extract, to_storage
 from dnuc.activations.feeding import batches_ahead
 from dnuc.activations.layers import Layer
@@ -46,55 +47,98 @@ class Images(Protocol):
         """One image, (height, width, channels) uint8 or, perturbed, float32."""
 
 
-def run_activations(
-    store: RunStore,
-    job: Job,
-    cluster: Cluster,
-    images: Images | None,
-    training_data: Callable[[Any], Any],
-    manifest: Mapping[str, str],
-) -> dict[tuple[str, str], str]:
-    """Train what is to be trained, extract what is not stored; the digest of each layer's activations.
+class Extractions:
+    """The layers of a job's networks: what their activations depend on, and their way into the store.
 
     `training_data(images)` gives the training and held-out images on a worker, as many as [model.train] wants;
     `manifest` holds the digests of the samples that each `NetworkRun.origin` depends on. Sets the run's models and
     layers.
+
+    Attributes
+    ----------
+    digests : of the activations of each (model, layer), in order.
     """
-    n = len(store.array("samples", "label"))
-    attributes = store.attributes("samples")
-    n_classes = len(attributes["label_names"])
-    shape = tuple(attributes["image_shape"] or (1, 1, 1))
-    runs = runs_in(job, store.path, manifest["training"])
-    layers = {run.name: outline(run, job, shape, n_classes) for run in runs}
-    for run in runs:
-        store.describe(f"models/{run.name}", layers=layers[run.name], network=describe_network(run))
-        forget_other_training(store, run)
-    store.describe("", models=[run.name for run in runs])
-    keys = {run.name: network_digest(run, job, manifest[run.origin]) for run in runs}
-    digests = {
-        (run.name, entry["name"]): layer_digest(keys[run.name], run, entry)
-        for run in runs
-        for entry in layers[run.name]
-    }
-    waiting = [
-        _Extraction(store, job, run, layers[run.name], digests, n, shape, n_classes, cluster.capacity) for run in runs
-    ]
-    waiting = [extraction for extraction in waiting if extraction.open()]
-    for extraction in waiting:
-        for layer, dtype in rounded_arrays(extraction.run, job.activations):
-            cluster.progress.say(
-                f"{extraction.run.name}/{layer}: {dtype} values are rounded to {job.activations.dtype}; "
-                'activations.dtype = "float64" keeps them'
-            )
-    check_disk(store, sum(extraction.bytes_to_write for extraction in waiting))
-    for extraction in waiting:
-        if extraction.run.model.train is not None:
-            run_training(store, job, extraction.run, training_data, n_classes, cluster)
-        elif extraction.run.model.arrays is None:
-            extraction.network()  # a download or a wrong checkpoint is told before any work
-    for extraction in waiting:
-        extraction.execute(cluster, images)
-    return digests
+
+    def __init__(
+        self,
+        store: RunStore,
+        job: Job,
+        cluster: Cluster,
+        images: Images | None,
+        training_data: Callable[[Any], Any],
+        manifest: Mapping[str, str],
+    ) -> None:
+        self._store, self._job, self._cluster = store, job, cluster
+        self._images, self._training_data = images, training_data
+        self._n = len(store.array("samples", "label"))
+        attributes = store.attributes("samples")
+        self._n_classes = len(attributes["label_names"])
+        self._shape = tuple(attributes["image_shape"] or (1, 1, 1))
+        self._runs = runs_in(job, store.path, manifest["training"])
+        self._layers = {run.name: outline(run, job, self._shape, self._n_classes) for run in self._runs}
+        for run in self._runs:
+            store.describe(f"models/{run.name}", layers=self._layers[run.name], network=describe_network(run))
+            forget_other_training(store, run)
+        store.describe("", models=[run.name for run in self._runs])
+        keys = {run.name: network_digest(run, job, manifest[run.origin]) for run in self._runs}
+        self.digests = {
+            (run.name, entry["name"]): layer_digest(keys[run.name], run, entry)
+            for run in self._runs
+            for entry in self._layers[run.name]
+        }
+
+    @cached_property
+    def budget(self) -> Budget:
+        """How much of the disk the layers may take."""
+        if self._job.activations.storage_budget is None:
+            return Budget(None, {})
+        shares = []
+        for run in self._runs:
+            extraction = self._of(run, ())
+            rows = extraction.stored_rows() or extraction.chosen_rows()
+            shares += [
+                share_of((run.name, entry["name"]), self._job, self._n, int(entry["features"]), rows)
+                for entry in self._layers[run.name]
+            ]
+        return Budget.of(self._job.activations, shares)
+
+    def _of(self, run: NetworkRun, wanted: Collection[Key]) -> _Extraction:
+        return _Extraction(
+            self._store, self._job, run, self._layers[run.name], self.digests, wanted, self._n, self._shape,
+            self._n_classes, self._cluster.capacity,
+        )  # fmt: skip
+
+    def holds(self, key: Key) -> bool:
+        """Whether a layer's activations are there, all of them."""
+        group = stage_group(*key, "activations")
+        return self._store.is_complete(group, self.digests[key]) and not self._store.is_dropped(group)
+
+    def prepare(self, wanted: Collection[Key]) -> None:
+        """What `extract` would refuse, refused before any work."""
+        for run in self._runs:
+            layers = [key for key in wanted if key[0] == run.name and not self.holds(key)]
+            if not layers:
+                continue
+            check_rows(run, self._n)
+            for layer, dtype in rounded_arrays(run, self._job.activations):
+                self._cluster.progress.say(
+                    f"{run.name}/{layer}: {dtype} values are rounded to {self._job.activations.dtype}; "
+                    'activations.dtype = "float64" keeps them'
+                )
+            if run.model.train is None and run.model.arrays is None:
+                self._of(run, layers).network()  # a download or a wrong checkpoint is told before any work
+
+    def extract(self, wanted: Collection[Key]) -> None:
+        """Train what is to be trained, extract those of the wanted layers that are not stored."""
+        waiting = [extraction for run in self._runs if (extraction := self._of(run, wanted)).open()]
+        check_disk(self._store, sum(extraction.bytes_to_write for extraction in waiting))
+        for extraction in waiting:
+            if extraction.run.model.train is not None:
+                run_training(
+                    self._store, self._job, extraction.run, self._training_data, self._n_classes, self._cluster
+                )
+        for extraction in waiting:
+            extraction.execute(self._cluster, self._images)
 
 
 def check_disk(store: RunStore, needed: int) -> None:
@@ -103,8 +147,8 @@ def check_disk(store: RunStore, needed: int) -> None:
     if needed * SPACE_MARGIN > free:
         raise ResourceError(
             f"activations need {needed:,} bytes ({needed / 2**30:.1f} GiB) on the disk of {store.path}, which has "
-            f"{free:,} free: give a run directory on a larger disk with --out, choose fewer layers, or set "
-            'activations.dtype = "float16"'
+            f"{free:,} free: give a run directory on a larger disk with --out, choose fewer layers, set "
+            'activations.dtype = "float16", or set activations.storage_budget: layers then take turns on the disk'
         )
 
 
@@ -117,7 +161,8 @@ class _Extraction:
         job: Job,
         run: NetworkRun,
         layers: list[dict[str, Any]],
-        digests: dict[tuple[str, str], str],
+        digests: Mapping[Key, str],
+        wanted: Collection[Key],
         n: int,
         image_shape: tuple[int, ...],
         n_classes: int,
@@ -125,7 +170,7 @@ class _Extraction:
     ) -> None:
         self.store, self.job, self.run, self.n = store, job, run, n
         self.wanted = {entry["name"]: digests[run.name, entry["name"]] for entry in layers}
-        self.layers = [e for e in layers if not store.is_complete(self._group(e["name"]), self.wanted[e["name"]])]
+        self.layers = [e for e in layers if (run.name, e["name"]) in wanted and not self._is_stored(e["name"])]
         version = digest(sorted(self.wanted.items()))  # a file that changes under the same name is another network
         self._build = (run.model.model_dump_json(), run.weights, job.seed, n_classes, tuple(image_shape), version)
         self._capacity = capacity
@@ -136,12 +181,15 @@ class _Extraction:
     def _group(self, layer: str) -> str:
         return stage_group(self.run.name, layer, "activations")
 
+    def _is_stored(self, layer: str) -> bool:
+        group = self._group(layer)
+        return self.store.is_complete(group, self.wanted[layer]) and not self.store.is_dropped(group)
+
     def open(self) -> bool:
         """Prepare the arrays; False if nothing is left to do."""
         if not self.layers:
             return False
-        check_rows(self.run, self.n)
-        self.rows = self._stored_rows() or self._chosen_rows()
+        self.rows = self.stored_rows() or self.chosen_rows()
         for entry in self.layers:
             group, name = self._group(entry["name"]), entry["name"]
             self.store.begin(group, self.wanted[name])
@@ -152,7 +200,7 @@ class _Extraction:
             self.left[name] = ~self.store.flags(group, "block_done")
         return True
 
-    def _stored_rows(self) -> int:
+    def stored_rows(self) -> int:
         """Samples a block of what an earlier attempt stored: all layers of a network share their blocks."""
         for name, wanted in self.wanted.items():
             group = self._group(name)
@@ -160,7 +208,8 @@ class _Extraction:
                 return self.store.array(group, "activation").chunks[0]
         return 0
 
-    def _chosen_rows(self) -> int:
+    def chosen_rows(self) -> int:
+        """Samples a block of activations that nothing is stored of."""
         features = [int(entry["features"]) for entry in self._all_layers]
         return rows_of_block(self.n, features, self._capacity.memory, self.job.activations)
 

@@ -1,12 +1,13 @@
 """The only door to distributed: where tasks run, in a bounded window, and how far they are."""
 
 from dnuc.cluster.connect import Cluster, connect, on_worker, tell
-from dnuc.cluster.deployment import Capacity, Deployment
+from dnuc.cluster.deployment import WORKER_ENVIRONMENT, Capacity, Deployment
 from dnuc.cluster.places import GpuNode, Kubernetes, Local, Mpi, Scheduler, Slurm, read_deployment
 from dnuc.cluster.progress import Progress
 from dnuc.cluster.window import Task, run_tasks
 
 __all__ = [
+    "WORKER_ENVIRONMENT",
     "Capacity",
     "Cluster",
     "Deployment",

@@ -7,7 +7,7 @@ that each is read as often as if it were alone), canonical correlations a row.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,7 +31,7 @@ from dnuc.measures.similarity_tasks import (
     measure_scores,
 )
 from dnuc.neighbors.lists import stored_neighbors
-from dnuc.store import RunStore, digest, stage_group
+from dnuc.store import RunStore, digest
 from dnuc.units import size
 
 RESULTS = 1  # raised when the meaning of a stored result changes, so that old ones are computed anew
@@ -117,10 +117,9 @@ def check_similarity(settings: Similarity, n: int, features: Iterable[int], item
 
 
 def check_stored(store: RunStore, job: Job, model: str, memory: int) -> None:
-    """`check_similarity` of a model whose activations are stored."""
-    layers = store.layers(model)
-    first = store.array(stage_group(model, layers[0]["name"], "activations"), "activation")
-    check_similarity(job.similarity, len(first), [e["features"] for e in layers], first.dtype.itemsize, memory)
+    """`check_similarity` of a model that is in the store."""
+    n, itemsize = len(store.array("samples", "label")), np.dtype(job.activations.dtype).itemsize
+    check_similarity(job.similarity, n, [e["features"] for e in store.layers(model)], itemsize, memory)
 
 
 def run_similarity(store: RunStore, job: Job, works: list[SimilarityWork], cluster: Cluster) -> list[str]:
@@ -128,12 +127,32 @@ def run_similarity(store: RunStore, job: Job, works: list[SimilarityWork], clust
     run = {"imbalance": _run_imbalance, "cka": _run_cka, "cca": _run_cca}
     for work in works:
         if not store.is_complete(work.group, work.digest):
-            check_stored(store, job, work.model, cluster.capacity.memory)
-            comparison = Comparison(store, work.model, job.similarity, job.seed)
-            store.begin(work.group, work.digest)
-            store.describe(work.group, activations=work.activations)
-            run[work.kind](comparison, work, cluster)
+            run[work.kind](_begun(store, job, work, cluster), work, cluster)
     return [work.digest for work in works]
+
+
+def run_columns(store: RunStore, job: Job, work: SimilarityWork, layers: Collection[str], cluster: Cluster) -> None:
+    """The information imbalance from every layer to some, whose activations are stored; the neighbors of all are."""
+    if not store.is_complete(work.group, work.digest):
+        _run_imbalance(_begun(store, job, work, cluster), work, cluster, layers)
+
+
+def columns_left(store: RunStore, work: SimilarityWork) -> list[str]:
+    """The layers whose activations information imbalance still needs."""
+    layers = [entry["name"] for entry in store.layers(work.model)]
+    if store.is_complete(work.group, work.digest):
+        return []
+    if not store.awaits(work.group, work.digest) or not store.has(work.group, "column_done"):
+        return layers
+    done = store.flags(work.group, "column_done")
+    return [layer for layer, stored in zip(layers, done, strict=True) if not stored]
+
+
+def _begun(store: RunStore, job: Job, work: SimilarityWork, cluster: Cluster) -> Comparison:
+    check_stored(store, job, work.model, cluster.capacity.memory)
+    store.begin(work.group, work.digest)
+    store.describe(work.group, activations=work.activations)
+    return Comparison(store, work.model, job.similarity, job.seed)
 
 
 def _finish(comparison: Comparison, work: SimilarityWork, notes: list[str], **values: Any) -> None:
@@ -145,8 +164,13 @@ def _finish(comparison: Comparison, work: SimilarityWork, notes: list[str], **va
 # --- information imbalance --------------------------------------------------------------------------------------
 
 
-def _run_imbalance(comparison: Comparison, work: SimilarityWork, cluster: Cluster) -> None:
-    """A column at a time: in one layer, the ranks of the neighbors that samples have in all layers."""
+def _run_imbalance(
+    comparison: Comparison, work: SimilarityWork, cluster: Cluster, wanted: Collection[str] | None = None
+) -> None:
+    """A column at a time: in one layer, the ranks of the neighbors that samples have in all layers.
+
+    Of `wanted` layers alone, if there are any named.
+    """
     store, layers, k = comparison.store, comparison.layers, comparison.settings.imbalance_k
     count = len(layers)
     store.declare(work.group, "information_imbalance", (count, count), (count, 1))
@@ -156,11 +180,15 @@ def _run_imbalance(comparison: Comparison, work: SimilarityWork, cluster: Cluste
         stage.resume(int(done.sum()))
         near = np.concatenate([stored_neighbors(store, work.model, name).nearest(k).index for name in layers], axis=1)
         for column in np.flatnonzero(~done).tolist():
+            if wanted is not None and layers[column] not in wanted:
+                continue
+            done[column] = True
             found = _column(comparison, near, layers[column], cluster)
             store.write(work.group, "information_imbalance", (slice(None), slice(column, column + 1)), found[:, None])
             store.write(work.group, "column_done", slice(column, column + 1), np.ones(1, np.uint8))
             stage.advance(note=f"{work.model}/{layers[column]}")
-    _finish(comparison, work, [], k=k)
+    if done.all():
+        _finish(comparison, work, [], k=k)
 
 
 def _column(comparison: Comparison, near: np.ndarray, layer: str, cluster: Cluster) -> np.ndarray:

@@ -12,9 +12,10 @@ from dnuc.job import Similarity
 from dnuc.measures.cca import Scores, correlations, mean_correlation, principal_scores, projection_weights
 from dnuc.measures.cca import weighted_correlation as weighted
 from dnuc.measures.cka import TileSums
+from dnuc.measures.compared import NAME, compared_rows
 from dnuc.measures.kernels import Gaussian, Linear, gaussian_kernels, gram_tile
-from dnuc.measures.panels import CHUNK, TILE, Centered, draw_rows, tiles
-from dnuc.store import RunStore, Subset, stage_group
+from dnuc.measures.panels import CHUNK, TILE, Centered, tiles
+from dnuc.store import RunStore, stage_group
 
 SIDES = 3  # of a tile's sums: its rows, its columns, its diagonal
 
@@ -38,11 +39,12 @@ class Comparison:
         return stage_group(self.model, layer, stage)
 
     def source(self, layer: str) -> Any:
-        """The activations of the samples that are compared, (n, D)."""
+        """The activations of the samples that are compared, (n, D): those that were kept for it, if others are not."""
+        kept = self.group(layer, "compared")
+        if self.store.is_complete(kept):
+            return self.store.array(kept, NAME)
         stored = self.store.array(self.group(layer, "activations"), "activation")
-        if self.settings.samples is None or self.settings.samples >= len(stored):
-            return stored
-        return Subset(stored, draw_rows(len(stored), self.settings.samples, self.seed))
+        return compared_rows(stored, self.settings.samples, self.seed)
 
     def centered(self, layer: str) -> Centered:
         """The same without their mean, which is stored."""

@@ -12,6 +12,7 @@ from dnuc.job import Job
 from dnuc.report.dimension_words import dimension_facts, dimension_notes
 from dnuc.report.findings import Findings
 from dnuc.report.similarity import similarity_notes
+from dnuc.store import DROPPED
 
 MISSING = "–"  # noqa: RUF001 - a dash for a value that is not there
 
@@ -132,7 +133,13 @@ def _density(findings: Findings) -> str:
 
 def notes(findings: Findings) -> list[str]:
     """What a reader should know before trusting a number: what was left out, redone or assumed."""
-    return [*_sample_notes(findings), *_layer_notes(findings), *_published_note(findings), *_unreadable(findings)]
+    return [
+        *_sample_notes(findings),
+        *_dropped(findings),
+        *_layer_notes(findings),
+        *_published_note(findings),
+        *_unreadable(findings),
+    ]
 
 
 def _sample_notes(findings: Findings) -> list[str]:
@@ -141,6 +148,16 @@ def _sample_notes(findings: Findings) -> list[str]:
         return []
     shown = "; ".join(skipped[:10]) + (f"; and {len(skipped) - 10:,} more" if len(skipped) > 10 else "")
     return [f"Unreadable images that were left out: {len(skipped):,}. {shown}."]
+
+
+def _dropped(findings: Findings) -> list[str]:
+    gone, layers = findings.results.dropped, len(findings.layers)
+    if not gone:
+        return []
+    return [
+        f"Activations of {len(gone)} of {layers} layers were {DROPPED}, once everything was computed from them. Layers "
+        "that activations.keep in the job names stay."
+    ]
 
 
 def _layer_notes(findings: Findings) -> list[str]:

@@ -6,7 +6,7 @@ from dnuc.store.external import open_external
 from dnuc.store.lock import alone, holder
 from dnuc.store.reading import NO_DISTANCE, check_finite, read_part
 from dnuc.store.results import SIMILARITIES, Results
-from dnuc.store.run import RunStore, digest, stage_group
+from dnuc.store.run import DROPPED, RunStore, digest, stage_group
 from dnuc.store.stopping import Stopped, cancel, leaving_at_once, stoppable
 from dnuc.store.subset import Subset
 from dnuc.store.survey import Survey, mark_finished, survey_run
@@ -14,6 +14,7 @@ from dnuc.store.taxonomy import stored_taxonomy, taxonomy_arrays
 from dnuc.store.versions import note_versions, version_changes
 
 __all__ = [
+    "DROPPED",
     "NO_DISTANCE",
     "SIMILARITIES",
     "DamagedError",

@@ -12,7 +12,7 @@ import xarray as xr
 from dnuc.errors import LayerError, StoreError, closest
 from dnuc.job import Job, read_job
 from dnuc.store.networks import networks_table
-from dnuc.store.run import RunStore, stage_group
+from dnuc.store.run import RunStore, dropped_words, stage_group
 from dnuc.store.taxonomy import stored_taxonomy
 from dnuc.taxonomy import Taxonomy
 
@@ -165,6 +165,12 @@ class Results:
         """
         return networks_table(self.store, self.layers)
 
+    @property
+    def dropped(self) -> list[tuple[str, str]]:
+        """(model, layer) of activations that were dropped to stay within the job's storage budget."""
+        layers = [(model, entry["name"]) for model, entry in self.store.each_layer()]
+        return [found for found in layers if self.store.is_dropped(stage_group(*found, "activations"))]
+
     def find(self, layer: str, model: str | None = None) -> tuple[str, str]:
         """(model, layer) of a layer name; the model may be left out where only one has such a layer.
 
@@ -277,10 +283,17 @@ class Results:
         return pd.DataFrame(values, index=names, columns=names.rename("other_layer"))
 
     def dataset(self, layer: str, model: str | None = None) -> xr.Dataset:
-        """Every finished stage of a layer as one lazy xarray Dataset with named dimensions."""
+        """Every finished stage of a layer as one lazy xarray Dataset with named dimensions.
+
+        Activations that were dropped to stay within the job's storage budget are not in it; the attribute
+        `activations` says so then.
+        """
         found = self.find(layer, model)
         groups = [stage_group(*found, stage) for stage in _LAYER_STAGES]
-        return self.store.dataset(*[g for g in groups if self.store.is_complete(g)])
+        dataset = self.store.dataset(*[g for g in groups if self.store.is_complete(g)])
+        if dataset.attrs.pop("dropped", False):
+            dataset.attrs["activations"] = dropped_words(groups[0])
+        return dataset
 
 
 def _overlap_columns(attributes: dict[str, Any]) -> dict[str, float]:

@@ -2,7 +2,8 @@
 
 A stage's group carries the hash of everything it depends on and a completion marker that is written last. A group
 with another hash is of another job: it is dropped and made anew. A group with the right hash but no marker was
-interrupted: what it holds is kept and finished.
+interrupted: what it holds is kept and finished. A group whose arrays were dropped, for nothing needed them any more,
+says so before the first of them is deleted: whatever is left of them is no data.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from dnuc.store import arrays
 from dnuc.store.arrays import DESCRIPTION, DamagedError, StoredArray
 from dnuc.store.schema import STAGES
 
+DROPPED = "dropped to stay within activations.storage_budget"  # what happened to activations that are not there
 FORMAT = 1  # of the store; a change makes older runs unreadable and is told as such
 
 
@@ -122,7 +124,7 @@ class RunStore:
     def begin(self, group: str, digest: str) -> bool:
         """Prepare a stage's group; True if unfinished work of the same digest is there to go on with."""
         if self.exists(group) and self.attributes(group).get("digest") == digest:
-            self.describe(group, complete=False)
+            self._take_back(group)
             return True
         self.drop(group)
         self.describe(group, digest=digest, complete=False)
@@ -138,8 +140,42 @@ class RunStore:
         if (self.path / group).exists():
             doomed = self.path / f".dropped-{uuid.uuid4().hex}"
             (self.path / group).rename(doomed)
+        self.clean()
+
+    def release(self, group: str, **attributes: Any) -> None:
+        """Delete a group's arrays, for nothing needs them now. Its marker stays, and tells that they were dropped.
+
+        The note is written first: a kill at any moment leaves no array that could be taken for a damaged one.
+        """
+        if attributes or not self.is_dropped(group):
+            self.describe(group, **attributes, dropped=True)
+        if self._delete_arrays(group):
+            self.consolidate(group)
+
+    def is_dropped(self, group: str) -> bool:
+        """Whether a group's arrays were deleted because nothing needed them any more."""
+        return self.exists(group) and bool(self.attributes(group).get("dropped"))
+
+    def clean(self) -> None:
+        """Delete what interrupted deletions left."""
         for leftover in self.path.glob(".dropped-*"):
             shutil.rmtree(leftover)
+
+    def _take_back(self, group: str) -> None:
+        """A complete or unfinished stage is to be worked on: what is left of dropped arrays goes first."""
+        if self.is_dropped(group):
+            self._delete_arrays(group)
+            self.describe(group, complete=False, dropped=False)
+        else:
+            self.describe(group, complete=False)
+
+    def _delete_arrays(self, group: str) -> bool:
+        """Whether there was anything left to delete."""
+        arrays = [entry for entry in (self.path / group).iterdir() if entry.is_dir()]
+        for directory in arrays:
+            (directory / "zarr.json").unlink(missing_ok=True)  # without it there is no array to be read
+            shutil.rmtree(directory, ignore_errors=True)
+        return bool(arrays)
 
     def discard(self, group: str, name: str) -> None:
         """Delete one array."""
@@ -192,6 +228,8 @@ class RunStore:
     def array(self, group: str, name: str) -> StoredArray:
         """An array by its address, to index or to send to a worker."""
         if not (self.path / group / name / "zarr.json").is_file():
+            if self.is_dropped(group):
+                raise StoreError(f"run {self.path} has no array {group}/{name}: {dropped_words(group)}")
             raise StoreError(f"run {self.path} has no array {group}/{name}: has the stage run?")
         return StoredArray(str(self.path), group, name)
 
@@ -274,6 +312,16 @@ class RunStore:
         for model in self.models():
             for layer in self.layers(model):
                 yield model, layer
+
+
+def dropped_words(group: str) -> str:
+    """Why a layer's activations are not there, and how to have them.
+
+    >>> dropped_words("models/net/fc/activations").rpartition(": ")[2]
+    "activations.keep = ['net/fc'] in the job, run again, keeps them"
+    """
+    model, layer = group.split("/")[1:3]
+    return f"{DROPPED}: activations.keep = ['{model}/{layer}'] in the job, run again, keeps them"
 
 
 def _plain(name: str) -> str:

@@ -15,6 +15,7 @@ without touching another::
     models/<model>/<layer>/surrogate           intrinsic dimension of Gaussian samples with the same covariance
     models/<model>/<layer>/landscape           density, peaks, saddles
     models/<model>/<layer>/moments             mean activation, for the comparison of layers
+    models/<model>/<layer>/compared            activations of the samples that are compared, while others are dropped
     models/<model>/<layer>/scores              samples along principal directions, while layers are compared
     models/<model>/overlaps                    all pairs of layers
     models/<model>/similarity/imbalance        the same: information imbalance
@@ -154,6 +155,10 @@ MOMENTS = _group(
     Variable("feature_mean", ("feature",), "float64", "mean activation of the samples that are compared"),
 )
 
+COMPARED = _group(
+    Variable("compared_activation", ("compared_sample", "feature"), "float32", "of `activation`", compress=False),
+)
+
 SCORES = _group(
     Variable("score", ("compared_sample", "direction"), "float64", "samples along principal directions, orthonormal"),
 )
@@ -192,6 +197,7 @@ STAGES: dict[str, dict[str, Variable]] = {
     "landscape": LANDSCAPE,
     "overlaps": OVERLAPS,
     "moments": MOMENTS,
+    "compared": COMPARED,
     "scores": SCORES,
     "imbalance": IMBALANCE,
     "cka": CKA,

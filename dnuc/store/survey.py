@@ -41,6 +41,7 @@ class Survey:
     job: Job | None  # as it was resolved when the last attempt began
     stages: tuple[StoredStage, ...]
     changed: bool  # the run was finished once, but for a job with other settings
+    dropped: int = 0  # layers whose activations were deleted, for the disk may not hold all of them
 
     @property
     def complete(self) -> bool:
@@ -73,9 +74,10 @@ def survey_run(store: RunStore) -> Survey:
 
     models = store.models()
     pairs = [_state(store, f"models/{model}/overlaps").complete for model in models]
+    begun = {model for (model, _), state in zip(layers, blocks, strict=True) if state.done or state.complete}
     stages = [
         _samples(store),
-        *_training(job, {model for (model, _), state in zip(layers, blocks, strict=True) if state.done}),
+        *_training(job, begun),
         StoredStage(
             "activations", Count(sum(s.complete for s in blocks), len(layers), "layers"), _pieces(blocks, "blocks")
         ),
@@ -88,7 +90,8 @@ def survey_run(store: RunStore) -> Survey:
         *_similarity(store, job, models if all(found) else []),
         StoredStage("report", Count(int(finished == wanted and _has_report(store)), 1, "page")),
     ]
-    return Survey(job, tuple(stages), changed=finished not in ("", wanted))
+    dropped = sum(store.is_dropped(stage_group(*layer, "activations")) for layer in layers)
+    return Survey(job, tuple(stages), changed=finished not in ("", wanted), dropped=dropped)
 
 
 @dataclass(frozen=True)

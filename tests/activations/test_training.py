@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dnuc.activations import training as stage
-from dnuc.activations.stage import run_activations
+from dnuc.activations.stage import Extractions
 from dnuc.data import open_source
 from dnuc.data.stage import manifest_digests, run_samples, training_data
 from dnuc.store import Results, RunStore
@@ -32,7 +32,9 @@ def extracted(job, path):
     store, cluster = RunStore.create(path), quiet_cluster(path)
     run_samples(store, job, cluster)
     data = partial(training_data, store, job.data, job.seed)
-    run_activations(store, job, cluster, open_source(job.data), data, manifest_digests(store, job))
+    extractions = Extractions(store, job, cluster, open_source(job.data), data, manifest_digests(store, job))
+    extractions.prepare(extractions.digests)
+    extractions.extract(extractions.digests)
     return Results(path)
 
 
