@@ -3,6 +3,7 @@
 # make bench          dnuc beside other libraries (an hour)  make bench-gpu  the same on a GPU; options: ARGS="--quick"
 # make bench-plan     what `dnuc plan` predicts beside what jobs take (minutes)
 # make bench-images   images from files beside the bare forward pass (minutes)
+# make bench-scale    what comes after the neighbors, of 1,281,167 samples (half an hour, 12 GB of memory and of disk)
 # make conformance    the same numbers as DADApy? (minutes)
 # make check-cluster  faults and networks of real clusters, as root on Linux; writes docs/reliability.md (20 minutes)
 
@@ -10,7 +11,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable
 
-.PHONY: demo test lint check-large check-cluster bench bench-gpu bench-images bench-plan conformance dadapy-env clean
+.PHONY: demo test lint check-large check-cluster bench bench-gpu bench-images bench-plan bench-scale conformance dadapy-env clean
 .DELETE_ON_ERROR:
 
 demo: .venv/installed
@@ -41,6 +42,9 @@ bench-images: .venv/test-installed
 
 bench-plan: .venv/test-installed
 	$(BIN)/python -m tests.benchmarks.plan $(ARGS)
+
+bench-scale: .venv/test-installed
+	$(BIN)/python -m tests.benchmarks.scale $(ARGS)
 
 conformance: .venv/test-installed .venv-dadapy/installed
 	$(BIN)/python -m tests.conformance $(ARGS)

@@ -120,21 +120,9 @@ def run_stages(store: RunStore, job: Job, cluster: Cluster) -> None:
     """Every stage of a job, on a cluster that is there."""
     mark_finished(store, None)
     accelerator_memory(cluster.capacity.device, cluster.client)  # a place without its device is refused now
-    if not store.is_complete("samples", samples_digest(job)):
-        # To look at every image may take hours: what can be refused without is refused before.
-        check_disk(store, plan_within(job, cluster.capacity).peak)
-    n = run_samples(store, job, cluster)
-    check_search((n, 1), job.neighbors.k, f"job {job.name!r}")
-    source = open_source(job.data, job.seed, store.path)
-    images = source if source.has_images else None
-    manifest = manifest_digests(store, job)
-    training = partial(training_data, store, job.data, job.seed)
-    extractions = Extractions(store, job, cluster, images, training, manifest)
+    extractions, manifest = open_layers(store, job, cluster)
     digests = extractions.digests
-    searches = [
-        LayerSearch(model, layer, digest(RESULTS, "neighbors", of, job.neighbors.k))
-        for (model, layer), of in digests.items()
-    ]
+    searches = layer_searches(digests, job)
     classes = manifest["classes"]
     dimensions = dimension_work(job, digests, {(s.model, s.layer): s.digest for s in searches}, classes)
     similarities = similarity_work(job, digests)
@@ -154,6 +142,28 @@ def run_stages(store: RunStore, job: Job, cluster: Cluster) -> None:
     run_report(store, job, digest(RESULTS, __version__, *shown), cluster)
     mark_finished(store, job)
     store.consolidate()
+
+
+def open_layers(store: RunStore, job: Job, cluster: Cluster) -> tuple[Extractions, dict[str, str]]:
+    """The samples listed and looked at: what may be extracted of them, and digests of what is in the manifest."""
+    if not store.is_complete("samples", samples_digest(job)):
+        # To look at every image may take hours: what can be refused without is refused before.
+        check_disk(store, plan_within(job, cluster.capacity).peak)
+    n = run_samples(store, job, cluster)
+    check_search((n, 1), job.neighbors.k, f"job {job.name!r}")
+    source = open_source(job.data, job.seed, store.path)
+    images = source if source.has_images else None
+    manifest = manifest_digests(store, job)
+    training = partial(training_data, store, job.data, job.seed)
+    return Extractions(store, job, cluster, images, training, manifest), manifest
+
+
+def layer_searches(digests: dict[tuple[str, str], str], job: Job) -> list[LayerSearch]:
+    """The search of every layer, from the digests of their activations."""
+    return [
+        LayerSearch(model, layer, digest(RESULTS, "neighbors", of, job.neighbors.k))
+        for (model, layer), of in digests.items()
+    ]
 
 
 def outdate(store: RunStore, searches: list[LayerSearch]) -> None:

@@ -13,7 +13,7 @@ import dnuc
 from dnuc.errors import DataError, DnucError, LayerError, StoreError
 from dnuc.pipeline import run_job
 from dnuc.report import write_report
-from dnuc.store import RunStore
+from dnuc.store import RunStore, stored_tree
 from tests.conftest import CLASSES, N, arrays_job, assert_same_results, digits_job, write_page, written_job
 
 
@@ -77,9 +77,11 @@ def test_density_tree_and_anchors_of_a_layer(run, layer):
     table, expected = run.anchors(layer), dnuc.anchors(landscape, density)
     assert (table.pop("id") == run.samples["id"].to_numpy()[table["sample"]]).all()
     pd.testing.assert_frame_equal(table, expected)
-    stored = run.attributes("landscape", layer)["tree"]
+    stored = stored_tree(run.store, *run.find(layer))
     leaves = [f"{peak} {run.label_names[label]}" for peak, label in enumerate(majority(run, landscape))]
-    assert stored["newick"] == dnuc.to_newick(run.tree(layer), leaves)
+    np.testing.assert_array_equal(stored.linkage, run.tree(layer).linkage)
+    np.testing.assert_array_equal(stored.assumed, run.tree(layer).assumed)
+    assert stored.newick == dnuc.to_newick(run.tree(layer), leaves)
 
 
 def test_one_peak_is_a_tree_of_one_leaf_everywhere(finished, tmp_path, here):
@@ -91,8 +93,8 @@ def test_one_peak_is_a_tree_of_one_leaf_everywhere(finished, tmp_path, here):
     assert dnuc.cut_tree(tree, n=1).tolist() == [0]
     assert run.anchors("early").empty
     assert landscape.core.all()
-    stored = run.attributes("landscape", "early")["tree"]
-    assert (stored["linkage"], stored["newick"]) == ([], "'0 0';")
+    stored = stored_tree(run.store, *run.find("early"))
+    assert (stored.linkage.shape, stored.n_peaks, stored.newick) == ((0, 4), 1, "'0 0';")
     write_report(run)
     assert (run.path / "report/tables/net/early/tree.nwk").read_text() == "'0 0';\n"
     with pytest.raises(DnucError, match="needs a layer with at least two peaks"):

@@ -158,6 +158,7 @@ class Progress:
             self._bar = self._bars.add_task(name, total=total, completed=done, unit=unit, pace="", note="")
         try:
             self.show(stage)
+            self._write(stage)  # the first of its units may take long
             yield stage
             stage.state = "done"
         except BaseException:

@@ -9,7 +9,15 @@ from numpy.typing import ArrayLike
 
 from dnuc.errors import DataError, DnucError
 from dnuc.landscape.branches import branch_counts
-from dnuc.landscape.partitions import Parts, adjusted_information, adjusted_rand, contingency, measure_parts, purity
+from dnuc.landscape.partitions import (
+    Expectations,
+    Parts,
+    adjusted_information,
+    adjusted_rand,
+    contingency,
+    measure_parts,
+    purity,
+)
 from dnuc.landscape.tree import Tree
 
 
@@ -142,12 +150,15 @@ def branch_agreement(tree: Tree, labels: ArrayLike, reference: ArrayLike) -> Bra
     return compare_branches(contingency(peak, group, (n, int(group.max()) + 1)), tree)
 
 
-def compare_branches(count: np.ndarray, tree: Tree) -> BranchAgreement:
-    """As `branch_agreement`, from the number of samples of each class in each peak, (n_peaks, classes) int64."""
+def compare_branches(count: np.ndarray, tree: Tree, expected: Expectations | None = None) -> BranchAgreement:
+    """As `branch_agreement`, from the number of samples of each class in each peak, (n_peaks, classes) int64.
+
+    `expected`: see `measure_parts`.
+    """
     of_branch = branch_counts(count, tree)
     group_size = count.sum(axis=0)
     part, group = np.nonzero(of_branch)
-    parts: Parts = measure_parts(of_branch[part, group], part, of_branch.sum(axis=1), group_size)
+    parts: Parts = measure_parts(of_branch[part, group], part, of_branch.sum(axis=1), group_size, expected)
     cut = parts.after_merges(tree.children)
     ari, ami, pure = (measure(cut, group_size)[::-1] for measure in (adjusted_rand, adjusted_information, purity))
     return BranchAgreement(ari, ami, pure, int(group_size.sum()))

@@ -7,14 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy.cluster import hierarchy
-from scipy.spatial.distance import squareform
 
 from dnuc.errors import DnucError
 from dnuc.landscape.agreement import BranchAgreement, agreement, compare_branches
 from dnuc.landscape.branches import branch_counts
 from dnuc.landscape.mantel import Mantel, mantel
-from dnuc.landscape.partitions import contingency
+from dnuc.landscape.partitions import Expectations, contingency
 from dnuc.landscape.tree import Tree
 from dnuc.taxonomy import MEASURES, Measure, Taxonomy
 
@@ -91,9 +89,11 @@ def taxonomy_agreement(
         differ.
     """
     count = _count(tree, np.asarray(labels), np.asarray(classes), taxonomy)
-    branches = [compare_branches(_by_group(count, taxonomy.level(depth)), tree) for depth in taxonomy.levels]
+    groups = [taxonomy.level(depth) for depth in taxonomy.levels]
+    expected = _expected(count, tree, groups)
+    branches = [compare_branches(_by_group(count, group), tree, expected) for group in groups]
     peak = count.argmax(axis=0)  # of equal counts the first, hence the densest
-    apart = tree_distances(tree)[np.ix_(peak, peak)]
+    apart = tree_distances(tree, peak)
     distances = {m: mantel(apart, taxonomy.distances(m), permutations, seed) for m in MEASURES}
     return TaxonomyAgreement(
         _levels(taxonomy, branches),
@@ -114,20 +114,45 @@ def level_agreement(labels: np.ndarray, classes: np.ndarray, taxonomy: Taxonomy)
     return pd.DataFrame(found, columns=COLUMNS[:5])
 
 
-def tree_distances(tree: Tree) -> np.ndarray:
-    """How far apart the peaks are in the tree: the height at which they merge (cophenetic distance).
+def tree_distances(tree: Tree, peaks: ArrayLike | None = None) -> np.ndarray:
+    """How far apart peaks are in the tree: the height at which they merge (cophenetic distance).
 
     A height is summit minus log density: how far one has to descend from the highest summit to walk from one peak to
     the other.
 
+    Parameters
+    ----------
+    tree : Tree
+        From `peak_tree`.
+    peaks : (n,) integers, optional
+        Which peaks, some perhaps more than once; all when absent. Memory grows with the square of their number.
+
     Returns
     -------
-    (n_peaks, n_peaks) float64
-        Symmetric, 0 on the diagonal.
+    (n, n) float64
+        Symmetric, 0 on the diagonal and between a peak and itself.
+
+    Raises
+    ------
+    DnucError
+        If one of them is no peak of the tree.
     """
-    if not len(tree.linkage):
-        return np.zeros((1, 1))
-    return squareform(hierarchy.cophenet(tree.linkage))
+    n = tree.n_peaks
+    wanted = np.arange(n) if peaks is None else np.asarray(peaks)
+    if wanted.ndim != 1 or wanted.dtype.kind not in "iu" or not ((wanted >= 0) & (wanted < n)).all():
+        raise DnucError(f"tree_distances: peaks must be whole numbers 0 .. {n - 1}, (n,)")
+    found = np.zeros((len(wanted), len(wanted)))
+    order = np.argsort(wanted, kind="stable")
+    ends = np.searchsorted(wanted[order], np.arange(n + 1))
+    below = {p: order[ends[p] : ends[p + 1]] for p in np.unique(wanted).tolist()}  # branch -> places in `wanted`
+    for step, pair in enumerate(tree.children.tolist()):
+        parts = [below.pop(branch) for branch in pair if branch in below]
+        if len(parts) == 2:
+            found[np.ix_(*parts)] = tree.linkage[step, 2]
+            found[np.ix_(*parts[::-1])] = tree.linkage[step, 2]
+        if parts:
+            below[n + step] = np.concatenate(parts)
+    return found
 
 
 def _count(tree: Tree, labels: np.ndarray, classes: np.ndarray, taxonomy: Taxonomy) -> np.ndarray:
@@ -148,6 +173,15 @@ def _count(tree: Tree, labels: np.ndarray, classes: np.ndarray, taxonomy: Taxono
             f"taxonomy_agreement: {len(missing)} classes have no sample, e.g. class {missing[0]}; leave them out"
         )
     return found
+
+
+def _expected(count: np.ndarray, tree: Tree, groups: list[np.ndarray]) -> Expectations:
+    """What chance gives for every branch of the tree and every group of the taxonomy: many lie on several levels."""
+    of_class = count.sum(axis=0)
+    group_sizes = [_by_group(of_class[None], group)[0] for group in groups]
+    return Expectations.of(
+        branch_counts(count.sum(axis=1), tree), np.concatenate([of_class, *group_sizes]), int(of_class.sum())
+    )
 
 
 def _by_group(count: np.ndarray, group_of_class: np.ndarray) -> np.ndarray:

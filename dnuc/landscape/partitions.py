@@ -10,7 +10,6 @@ The last one is the expectation if samples were dealt at random (n is hypergeome
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,7 +54,13 @@ class Parts:
         return Parts(*(np.cumsum([v[:n].sum(), *(v[n:] - v[a] - v[b])]).astype(v.dtype) for v in self.all))
 
 
-def measure_parts(count: np.ndarray, part: np.ndarray, size: np.ndarray, group_size: np.ndarray) -> Parts:
+def measure_parts(
+    count: np.ndarray,
+    part: np.ndarray,
+    size: np.ndarray,
+    group_size: np.ndarray,
+    expected: Expectations | None = None,
+) -> Parts:
     """The sums of each part.
 
     Parameters
@@ -66,6 +71,8 @@ def measure_parts(count: np.ndarray, part: np.ndarray, size: np.ndarray, group_s
         Samples of each part; empty parts are allowed.
     group_size : (groups,) int64
         Samples of each group; their sum is N.
+    expected : Expectations, optional
+        For these sizes among others, where several partitions are compared; computed when absent.
     """
     n = len(size)
     largest = np.zeros(n, dtype=np.int64)
@@ -78,7 +85,7 @@ def measure_parts(count: np.ndarray, part: np.ndarray, size: np.ndarray, group_s
         largest,
         np.bincount(part, x_log_x(count), minlength=n),
         x_log_x(size),
-        expected_information(size, group_size),
+        expected_information(size, group_size, expected),
     )
 
 
@@ -87,49 +94,78 @@ def x_log_x(count: np.ndarray) -> np.ndarray:
     return count * np.log(np.maximum(count, 1))
 
 
-def expected_information(size: np.ndarray, group_size: np.ndarray) -> np.ndarray:
+def expected_information(size: np.ndarray, group_size: np.ndarray, expected: Expectations | None = None) -> np.ndarray:
     """For each part, the sum over groups of E[n log n] if its samples were drawn at random from all (Vinh et al. 2010).
 
     Parameters
     ----------
     size : (parts,) int64
     group_size : (groups,) int64; their sum is the number of samples.
+    expected : Expectations, optional
+        See `measure_parts`.
     """
-    total = int(group_size.sum())
+    if expected is None:
+        expected = Expectations.of(size, group_size, int(group_size.sum()))
     groups, times = np.unique(group_size, return_counts=True)
-    sizes, where = np.unique(size, return_inverse=True)
-    found = np.zeros(len(sizes))
-    _expectations(sizes.astype(np.int64), groups.astype(np.int64), times.astype(np.int64), total, found)
-    return found[where.reshape(-1)]
+    columns = expected.values[:, np.searchsorted(expected.groups, groups)]
+    found = np.zeros(len(columns))
+    for column, count in zip(columns.T, times.tolist(), strict=True):
+        found += count * column
+    return found[np.searchsorted(expected.sizes, size)]
+
+
+@dataclass(frozen=True)
+class Expectations:
+    """E[n log n] for every size of a part and of a group: what takes longest to compute, once for many partitions.
+
+    Attributes
+    ----------
+    sizes, groups : (S,), (G,) int64
+        Distinct, ascending.
+    values : (S, G) float64
+    """
+
+    sizes: np.ndarray
+    groups: np.ndarray
+    values: np.ndarray
+
+    @classmethod
+    def of(cls, size: np.ndarray, group_size: np.ndarray, total: int) -> Expectations:
+        """For these sizes, among `total` samples."""
+        sizes, groups = np.unique(size).astype(np.int64), np.unique(group_size).astype(np.int64)
+        values = np.empty((len(sizes), len(groups)))
+        most = int(min(sizes.max(initial=0), groups.max(initial=0)))
+        _expectations(sizes, groups, total, x_log_x(np.arange(most + 1)), values)
+        return cls(sizes, groups, values)
 
 
 @njit(cache=True)
-def _expectations(sizes, groups, times, total, found):
+def _expectations(sizes, groups, total, n_log_n, values):
     for i in range(len(sizes)):
         for j in range(len(groups)):
-            found[i] += times[j] * _expectation(sizes[i], groups[j], total)
+            values[i, j] = _expectation(sizes[i], groups[j], total, n_log_n)
 
 
 @njit(cache=True)
-def _expectation(a, b, total):
+def _expectation(a, b, total, n_log_n):
     """E[n log n] of a hypergeometric n: from the most likely value outwards, relative to its probability."""
     lowest, highest = max(0, a + b - total), min(a, b)
     mode = min(max((a + 1) * (b + 1) // (total + 2), lowest), highest)
-    weights, value = 1.0, mode * math.log(max(mode, 1))
+    weights, value = 1.0, n_log_n[mode]
     weight = 1.0
     for n in range(mode, highest):
         weight *= (a - n) / (n + 1) * ((b - n) / (total - a - b + n + 1))
         if weight < NEGLIGIBLE:
             break
         weights += weight
-        value += weight * (n + 1) * math.log(n + 1)
+        value += weight * n_log_n[n + 1]
     weight = 1.0
     for n in range(mode, lowest, -1):
         weight *= n / (a - n + 1) * ((total - a - b + n) / (b - n + 1))
         if weight < NEGLIGIBLE:
             break
         weights += weight
-        value += weight * (n - 1) * math.log(max(n - 1, 1))
+        value += weight * n_log_n[n - 1]
     return value / weights
 
 

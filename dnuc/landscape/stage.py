@@ -21,7 +21,7 @@ from dnuc.neighbors.lists import stored_neighbors
 from dnuc.store import RunStore, stage_group, stored_taxonomy
 from dnuc.taxonomy import Taxonomy
 
-LARGEST_TREE = 2000  # peaks; beyond that a drawn tree shows nothing
+LARGEST_TREE = 10_000  # peaks: distances of all pairs of more take over 0.4 GB
 
 
 def landscape_layer(store: RunStore, model: str, layer: str, settings: Mapping[str, Any], digest: str) -> None:
@@ -32,18 +32,15 @@ def landscape_layer(store: RunStore, model: str, layer: str, settings: Mapping[s
     stop the run. Nothing is stored where a landscape of this `digest` is not awaited.
     """
     group = stage_group(model, layer, "landscape")
-    neighbors = stored_neighbors(store, model, layer)
     try:
         dimension = _dimension(store, model, layer, settings["integer_dimension"])
-        how = (settings[name] for name in ("k", "alpha", "error_model"))
-        density = density_by(settings["density"], neighbors, dimension, *how)
+        density, found = _peaks(store, model, layer, dimension, settings)
     except StoreError:
         raise
     except DnucError as error:
         if store.awaits(group, digest):
             store.finish(group, note=str(error))
         return
-    found = density_peaks(neighbors, density, settings["z"], convention=settings["convention"])
     tree = peak_tree(found, settings["tree_method"]) if found.n_peaks <= LARGEST_TREE else None
     values = {
         "n_peaks": found.n_peaks,
@@ -51,10 +48,10 @@ def landscape_layer(store: RunStore, model: str, layer: str, settings: Mapping[s
         "dimension": dimension,
         **{name: settings[name] for name in ("density", "k", "error_model", "z", "convention")},
         **_adaptive_values(density, settings),
-        "tree": _tree(store, found, tree, settings["tree_method"]),
+        "tree": None if tree is None else {"method": settings["tree_method"], "fill": tree.fill, "summit": tree.summit},
         **_agreements(store, found.labels),
     }
-    arrays = _arrays(density, found)
+    arrays = _arrays(density, found) | _tree(store, found, tree)
     taxonomy = stored_taxonomy(store)
     if taxonomy is not None:
         told, more = _taxonomy(found.labels, store.read("samples", "label"), taxonomy, tree, settings["seed"])
@@ -62,6 +59,16 @@ def landscape_layer(store: RunStore, model: str, layer: str, settings: Mapping[s
     if store.awaits(group, digest):
         store.save(group, arrays)
         store.finish(group, **values)
+
+
+def _peaks(
+    store: RunStore, model: str, layer: str, dimension: float, settings: Mapping[str, Any]
+) -> tuple[Density, Landscape]:
+    """Density and peaks; the neighbors, which take most of the memory, are needed no longer."""
+    neighbors = stored_neighbors(store, model, layer)
+    how = (settings[name] for name in ("k", "alpha", "error_model"))
+    density = density_by(settings["density"], neighbors, dimension, *how)
+    return density, density_peaks(neighbors, density, settings["z"], convention=settings["convention"])
 
 
 def _dimension(store: RunStore, model: str, layer: str, integer: bool) -> float:
@@ -104,18 +111,12 @@ def _arrays(density: Density, found: Landscape) -> dict[str, np.ndarray]:
     }
 
 
-def _tree(store: RunStore, found: Landscape, tree: Tree | None, method: str) -> dict[str, Any] | None:
-    """The tree as plain values: the merges, and which of them rest on the fill; and as Newick text."""
+def _tree(store: RunStore, found: Landscape, tree: Tree | None) -> dict[str, np.ndarray]:
+    """The merges of the tree, which of them rest on the fill, and all of it as Newick text."""
     if tree is None:
-        return None
-    return {
-        "method": method,
-        "linkage": tree.linkage.tolist(),
-        "filled": np.flatnonzero(tree.assumed).tolist(),
-        "fill": tree.fill,
-        "summit": tree.summit,
-        "newick": to_newick(tree, _leaf_names(store, found)),
-    }
+        return {}
+    newick = np.array([to_newick(tree, _leaf_names(store, found))], dtype=np.dtypes.StringDType())
+    return {"tree_linkage": tree.linkage, "tree_assumed": tree.assumed, "tree_newick": newick}
 
 
 def _leaf_names(store: RunStore, found: Landscape) -> list[str]:

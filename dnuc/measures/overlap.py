@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,9 +11,11 @@ from numpy.typing import ArrayLike
 
 from dnuc.errors import DnucError
 from dnuc.neighbors.lists import Neighbors
+from dnuc.store import StoredArray
 
 Weights = Literal["class_size"] | None
-ROWS_AT_ONCE = 65536  # bounds the memory of the sorted copies
+Lists = np.ndarray | StoredArray
+ROWS_AT_ONCE = 16384  # bounds the memory of the sorted copies
 
 
 @dataclass(frozen=True, repr=False)
@@ -61,14 +64,27 @@ def data_overlap(
         )
     if weights is not None and labels is None:
         raise DnucError(f"weights = {weights!r} of an overlap of two layers: give the classes too, labels=...")
-    weight = None if labels is None else _weights(weights, checked_labels(labels, a.n_samples))
-    first, second = a.nearest(k).index, b.nearest(k).index
-    common = np.empty(a.n_samples)
-    for start in range(0, a.n_samples, ROWS_AT_ONCE):
+    weight = None if labels is None else sample_weights(weights, checked_labels(labels, a.n_samples))
+    return overlaps_of_lists(a.nearest(k).index, b.nearest(k).index, [k], weight)[0]
+
+
+def overlaps_of_lists(first: Lists, second: Lists, ks: Sequence[int], weight: np.ndarray | None) -> list[Overlap]:
+    """`data_overlap` at several k; `second` may be lists in a store, of which only some rows are in memory at once.
+
+    Parameters
+    ----------
+    first, second : (N, at least the largest k) int64
+    weight : (N,) or None
+        See `sample_weights`.
+    """
+    share = np.empty((len(ks), len(first)))
+    for start in range(0, len(first), ROWS_AT_ONCE):
         rows = slice(start, start + ROWS_AT_ONCE)
-        both = np.sort(np.concatenate([first[rows], second[rows]], axis=1), axis=1)  # (rows, 2k)
-        common[rows] = np.count_nonzero(both[:, 1:] == both[:, :-1], axis=1)
-    return _overlap(common / k, weight)
+        mine, theirs = first[rows], second[rows]
+        for found, k in zip(share, ks, strict=True):
+            both = np.sort(np.concatenate([mine[:, :k], theirs[:, :k]], axis=1), axis=1)  # (rows, 2k)
+            found[rows] = np.count_nonzero(both[:, 1:] == both[:, :-1], axis=1) / k
+    return [mean_overlap(found, weight) for found in share]
 
 
 def label_overlap(
@@ -117,7 +133,7 @@ def label_overlap(
     (0.75, 0.5)
     """
     labels = checked_labels(labels, neighbors.n_samples)
-    weight = _weights(weights, labels)
+    weight = sample_weights(weights, labels)
     counted = _counted(labels, k, class_fraction)
     index = neighbors.nearest(int(counted.max(initial=1))).index
     share = np.empty(neighbors.n_samples)
@@ -126,7 +142,7 @@ def label_overlap(
         agrees = labels[index[rows]] == labels[rows, None]
         within = np.arange(index.shape[1]) < counted[rows, None]
         share[rows] = np.count_nonzero(agrees & within, axis=1) / counted[rows]
-    return _overlap(np.where(labels < 0, np.nan, share), weight)
+    return mean_overlap(np.where(labels < 0, np.nan, share), weight)
 
 
 def checked_labels(labels: ArrayLike, n: int) -> np.ndarray:
@@ -159,7 +175,7 @@ def _class_sizes(labels: np.ndarray) -> np.ndarray:
     return np.where(labels < 0, 0, count[place])
 
 
-def _weights(weights: Weights, labels: np.ndarray) -> np.ndarray | None:
+def sample_weights(weights: Weights, labels: np.ndarray) -> np.ndarray | None:
     """(N,) how much each sample counts; None where all count the same."""
     if weights is None:
         return None
@@ -169,7 +185,8 @@ def _weights(weights: Weights, labels: np.ndarray) -> np.ndarray | None:
     return np.divide(1.0, size, out=np.zeros(len(size)), where=size > 0)
 
 
-def _overlap(per_sample: np.ndarray, weight: np.ndarray | None = None) -> Overlap:
+def mean_overlap(per_sample: np.ndarray, weight: np.ndarray | None = None) -> Overlap:
+    """The mean over the samples that have a value, weighted if they do not count the same."""
     counted = ~np.isnan(per_sample) & (True if weight is None else weight > 0)
     if not counted.any():
         return Overlap(float("nan"), per_sample)

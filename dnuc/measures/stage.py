@@ -11,8 +11,8 @@ from dnuc.errors import DnucError
 from dnuc.measures.dimension import two_nn
 from dnuc.measures.entropy import neighborhood_entropy
 from dnuc.measures.hubs import hubness, top_hubs
-from dnuc.measures.overlap import Overlap, Weights, data_overlap, label_overlap
-from dnuc.neighbors.lists import Neighbors, stored_neighbors
+from dnuc.measures.overlap import Overlap, Weights, label_overlap, overlaps_of_lists, sample_weights
+from dnuc.neighbors.lists import Neighbors, stored_lists, stored_neighbors
 from dnuc.store import RunStore, stage_group
 
 
@@ -20,12 +20,14 @@ def measure_layer(store: RunStore, model: str, position: int, settings: Mapping[
     """Compute and store every measure of a model's `position`-th layer.
 
     `settings`: overlap_k, fraction, top_hubs, seed; those of them that may be left out are weights of mean overlaps,
-    method and error of TwoNN. Nothing is stored where measures of this `digest` are not awaited.
+    method and error of TwoNN. Nothing is stored where measures of this `digest` are not awaited. In memory at once are
+    the lists of this layer, without the distances, and some rows of another layer's.
     """
     layers = [entry["name"] for entry in store.layers(model)]
     group = stage_group(model, layers[position], "measures")
-    neighbors = stored_neighbors(store, model, layers[position])
     ks = list(settings["overlap_k"])
+    neighbors = _who(store, model, layers[position], ks)
+    nearest = stored_neighbors(store, model, layers[position], 2)
     arrays, values = _overlaps(store, model, layers, position, neighbors, ks, settings.get("weights"))
     arrays["occurrence"] = hubness(neighbors, ks[0])
     hubs = top_hubs(neighbors, ks[0], settings["top_hubs"])
@@ -33,10 +35,10 @@ def measure_layer(store: RunStore, model: str, position: int, settings: Mapping[
         "hub_sample": hubs.sample.tolist(),
         "hub_occurrence": hubs.occurrence.tolist(),
         "hub_coverage": hubs.coverage,
-        "duplicates": neighbors.duplicates,
+        "duplicates": nearest.duplicates,
         "overlap_k": ks,
     }
-    values |= _dimension(neighbors, settings)
+    values |= _dimension(nearest, settings)
     entropy = store.read("samples", "entropy")
     if not np.isnan(entropy).any():
         found = neighborhood_entropy(neighbors, entropy, ks[0], seed=settings["seed"])
@@ -85,21 +87,30 @@ def _overlaps(
     if (macro >= 0).any():
         found["macro_overlap"] = [label_overlap(neighbors, macro, k, weights=weights) for k in ks]
     others = {"input_overlap": 0, "output_overlap": len(layers) - 1, "next_overlap": position + 1}
+    seen: dict[int, list[Overlap]] = {}
     for name, other in others.items():
         if other < len(layers):
-            theirs = neighbors if other == position else stored_neighbors(store, model, layers[other])
-            found[name] = [data_overlap(neighbors, theirs, k, weights=weights, labels=label) for k in ks]
+            if other not in seen:
+                theirs = neighbors.index if other == position else stored_lists(store, model, layers[other])
+                seen[other] = overlaps_of_lists(neighbors.index, theirs, ks, sample_weights(weights, label))
+            found[name] = seen[other]
     arrays = {name: np.stack([o.per_sample for o in overlaps]) for name, overlaps in found.items()}
     return arrays, {f"{name}_mean": [o.mean for o in overlaps] for name, overlaps in found.items()}
 
 
 def overlap_row(store: RunStore, model: str, position: int, ks: list[int], weights: Weights = None) -> np.ndarray:
     """Mean overlaps (k, layers) of one layer with itself and every later layer of its model; 0 for earlier ones."""
-    label = store.read("samples", "label")
+    weight = sample_weights(weights, store.read("samples", "label"))
     layers = [entry["name"] for entry in store.layers(model)]
-    neighbors = stored_neighbors(store, model, layers[position])
+    mine = _who(store, model, layers[position], ks).index
     row = np.zeros((len(ks), len(layers)))
     for other in range(position, len(layers)):
-        theirs = neighbors if other == position else stored_neighbors(store, model, layers[other])
-        row[:, other] = [data_overlap(neighbors, theirs, k, weights=weights, labels=label).mean for k in ks]
+        theirs = mine if other == position else stored_lists(store, model, layers[other])
+        row[:, other] = [found.mean for found in overlaps_of_lists(mine, theirs, ks, weight)]
     return row
+
+
+def _who(store: RunStore, model: str, layer: str, ks: list[int]) -> Neighbors:
+    """The neighbors of a layer as far as overlaps go, whose distances nobody reads: 0, and one number in memory."""
+    index = stored_lists(store, model, layer)[:, : max(ks)]
+    return Neighbors(index, np.broadcast_to(0.0, index.shape))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dnuc.errors import DnucError, StoreError
-from dnuc.store import RunStore, stage_group
+from dnuc.store import RunStore, StoredArray, stage_group
 
 
 @dataclass(frozen=True)
@@ -68,15 +68,22 @@ class Neighbors:
         return Neighbors(self.index[:, :k], self.distance[:, :k], self.redone)
 
 
-def stored_neighbors(store: RunStore, model: str, layer: str) -> Neighbors:
-    """The neighbors of one layer of a run; an error while the search is not finished."""
+def stored_neighbors(store: RunStore, model: str, layer: str, k: int | None = None) -> Neighbors:
+    """The neighbors of one layer of a run, or only the first k; an error while the search is not finished."""
+    group = _finished(store, model, layer)
+    arrays = (store.whole(group, f"neighbor_{name}")[:, :k] for name in ("index", "distance"))
+    return Neighbors(*arrays, int(store.attributes(group).get("redone", 0)))
+
+
+def stored_lists(store: RunStore, model: str, layer: str) -> StoredArray:
+    """Only who the neighbors are, (N, k), in the store: read where it is needed, a block of rows at a time."""
+    return store.whole(_finished(store, model, layer), "neighbor_index")
+
+
+def _finished(store: RunStore, model: str, layer: str) -> str:
     group = stage_group(model, layer, "neighbors")
     if not store.is_complete(group):
         raise StoreError(
             f"the neighbors of {model}/{layer} in {store.path} are not all found yet: finish the run first"
         )
-    return Neighbors(
-        store.read(group, "neighbor_index"),
-        store.read(group, "neighbor_distance"),
-        int(store.attributes(group).get("redone", 0)),
-    )
+    return group

@@ -7,17 +7,19 @@ import pandas as pd
 
 from dnuc.report.findings import Findings
 from dnuc.report.peaks import Peaks
+from dnuc.store import StoredTree
+
+MOST_ROWS = 1_000_000  # of a table of what branches are composed of
 
 
-def branch_table(findings: Findings, peaks: Peaks) -> pd.DataFrame:
+def branch_table(findings: Findings, peaks: Peaks, tree: StoredTree) -> pd.DataFrame:
     """A row a branch: the peaks, then the merges in their order, so that branch n_peaks + i is what merge i makes.
 
     Columns: branch; parent, the branch that it merges into, -1 for the whole; log_density, of the peak or where its two
     parts meet; assumed, whether that rests on peaks that do not touch; n_peaks; size, its samples; class and
     class_share, the most frequent class; macro and macro_share, the same of macro classes, empty and NaN without one.
     """
-    tree, n = peaks.attributes["tree"], len(peaks)
-    linkage = _linkage(peaks)
+    linkage, n = tree.linkage, len(peaks)
     parent = np.full(2 * n - 1, -1)
     for step, pair in enumerate(linkage[:, :2].astype(int)):
         parent[pair] = n + step
@@ -29,8 +31,8 @@ def branch_table(findings: Findings, peaks: Peaks) -> pd.DataFrame:
         {
             "branch": np.arange(2 * n - 1),
             "parent": parent,
-            "log_density": np.concatenate([peaks.log_density, tree["summit"] - linkage[:, 2]]),
-            "assumed": np.concatenate([np.zeros(n, dtype=bool), np.isin(np.arange(n - 1), tree["filled"])]),
+            "log_density": np.concatenate([peaks.log_density, tree.summit - linkage[:, 2]]),
+            "assumed": np.concatenate([np.zeros(n, dtype=bool), tree.assumed]),
             "n_peaks": np.concatenate([np.ones(n), linkage[:, 3]]).astype(np.int64),
             "size": label.sum(axis=1),
             "class": np.array(findings.results.label_names, dtype=object)[label.argmax(axis=1)],
@@ -41,9 +43,14 @@ def branch_table(findings: Findings, peaks: Peaks) -> pd.DataFrame:
     )
 
 
-def composition_table(findings: Findings, peaks: Peaks) -> pd.DataFrame:
-    """A row a branch and class or macro class in it: branch, kind ("class" or "macro"), name, samples, share of it."""
-    linkage = _linkage(peaks)
+def composition_table(findings: Findings, peaks: Peaks, tree: StoredTree) -> pd.DataFrame:
+    """A row a branch and class or macro class in it: branch, kind ("class" or "macro"), name, samples, share of it.
+
+    Of the peaks alone where more than `MOST_ROWS` would be needed: a branch holds what the peaks below it hold.
+    """
+    linkage = tree.linkage
+    if np.count_nonzero(in_branches(peaks.label_count, linkage)) > MOST_ROWS:
+        linkage = linkage[:0]
     size = in_branches(peaks.label_count, linkage).sum(axis=1)
     parts = []
     for kind, leaves, names in (
@@ -69,8 +76,3 @@ def in_branches(count: np.ndarray, linkage: np.ndarray) -> np.ndarray:
     for branch, (a, b) in enumerate(linkage[:, :2].astype(int), start=len(count)):
         found[branch] = found[a] + found[b]
     return found
-
-
-def _linkage(peaks: Peaks) -> np.ndarray:
-    """(P - 1, 4)"""
-    return np.asarray(peaks.attributes["tree"]["linkage"], dtype=np.float64).reshape(-1, 4)

@@ -15,7 +15,7 @@ from dnuc.report.peaks import color_groups
 from dnuc.report.similarity_words import matrices_words, output_words
 from dnuc.report.subsets import LAYERS
 from dnuc.report.taxonomy import taxonomy_caption
-from dnuc.report.tree import tree_layer
+from dnuc.report.tree import leaves_drawn, tree_layer
 
 DOIMO = "Doimo et al. 2020"
 ANSUINI = "Ansuini et al. 2019"
@@ -225,15 +225,24 @@ def _agreement(findings: Findings, model: str) -> str:
 
 def _tree(findings: Findings, model: str) -> str:
     layer = tree_layer(findings, model)
-    tree = (findings.attributes("landscape", model, layer).get("tree") if layer else None) or {}
+    assert layer is not None  # the figure is there
+    peaks = findings.peaks(model, layer)
+    tree, kept = peaks.tree, leaves_drawn(peaks)
+    assert tree is not None
     text = (
         "Every leaf is a peak and reaches to its log density; branches join at the log density of the saddle between "
-        f"them ({_METHODS.get(tree.get('method', ''), tree.get('method', ''))}). At a leaf: its most frequent class, "
+        f"them ({_METHODS.get(tree.method, tree.method)}). At a leaf: its most frequent class, "
         "the share of that class, and the number of samples, which is also the area of the dot. "
     )
-    if tree.get("filled"):
+    if len(kept) < len(peaks):
+        share = peaks.size[kept].sum() / peaks.size.sum()
         text += (
-            f"Peaks that do not touch have no saddle; they count as {tree['fill']:.3g} below the highest peak. "
+            f"Of {len(peaks):,} peaks the {len(kept)} largest are drawn, which hold {share:.1%} of the samples, and of "
+            "the tree what joins these; the whole tree is among the tables. "
+        )
+    if tree.assumed.any():
+        text += (
+            f"Peaks that do not touch have no saddle; they count as {tree.fill:.3g} below the highest peak. "
             "Joints that rest on this are dashed. "
         )
     return text + f"{DOIMO}, Sec. 3.3 and Fig. 4c, there with the leaves on top."

@@ -61,8 +61,8 @@ FIGURES: dict[str, Kind] = {
     "peaks": Kind("the landscape of a layer", all_models=profiles.peak_numbers),
     "fig4a": Kind("the landscape of a layer", one_model=peak_map),
     "fig4b": Kind("the landscape of a layer", one_model=profiles.agreement),
-    "fig4c": Kind("a layer with at least two peaks, and at most 2,000", one_model=peak_tree),
-    "taxonomy": Kind("a taxonomy of the classes, and a layer with at most 2,000 peaks", one_model=taxonomy_match),
+    "fig4c": Kind("a layer with at least two peaks, and at most 10,000", one_model=peak_tree),
+    "taxonomy": Kind("a taxonomy of the classes, and a layer with at most 10,000 peaks", one_model=taxonomy_match),
 }
 
 

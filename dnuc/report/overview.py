@@ -6,13 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from dnuc.job import Job
 from dnuc.report.dimension_words import dimension_facts, dimension_notes
 from dnuc.report.findings import Findings
 from dnuc.report.similarity import similarity_notes
-from dnuc.store import DROPPED
+from dnuc.store import DROPPED, stored_tree
 
 MISSING = "–"  # noqa: RUF001 - a dash for a value that is not there
 
@@ -182,12 +183,14 @@ def _layer_notes(findings: Findings) -> list[str]:
             found.append(f"{_place(row)} has no landscape. {landscape['note']}.")
         if landscape.get("density_note"):
             found.append(f"{_place(row)}, density: {landscape['density_note']}.")
-        tree = landscape.get("tree") or {}
-        if tree.get("filled"):
+        tree = stored_tree(findings.results.store, row["model"], row["layer"])
+        if tree is not None and tree.assumed.any():
             found.append(
-                f"{_place(row)}: {len(tree['filled']):,} of {len(tree['linkage']):,} joints of the tree are between "
-                f"peaks that do not touch; their height is assumed (fill {tree['fill']:.4g})."
+                f"{_place(row)}: {np.count_nonzero(tree.assumed):,} of {len(tree.linkage):,} joints of the tree are "
+                f"between peaks that do not touch; their height is assumed (fill {tree.fill:.4g})."
             )
+        if landscape.get("n_peaks", 0) > 1 and tree is None:
+            found.append(f"{_place(row)} has no tree: {landscape['n_peaks']:,} peaks are too many for one.")
     return found + similarity_notes(findings)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from dnuc.report.style import GREY, PALETTE, PALETTE_12
-from dnuc.store import Results, stage_group
+from dnuc.store import Results, StoredTree, stage_group, stored_tree
 
 SADDLE_COLUMNS = ("peak_a", "peak_b", "log_density", "error", "sample")
 
@@ -32,8 +32,10 @@ class Peaks:
         Samples of each macro class; the last column counts those without one.
     saddles : DataFrame
         A row a pair of peaks that touch: peak_a, peak_b, log_density, error, sample.
+    tree : StoredTree or None
+        None where the peaks are too many.
     attributes : dict
-        What else is recorded: k, z, dimension, convention, tree, ...
+        What else is recorded: k, z, dimension, convention, ...
     """
 
     center: np.ndarray
@@ -43,6 +45,7 @@ class Peaks:
     label_count: np.ndarray
     macro_count: np.ndarray
     saddles: pd.DataFrame
+    tree: StoredTree | None
     attributes: dict[str, Any]
 
     def __len__(self) -> int:
@@ -52,6 +55,15 @@ class Peaks:
     def majority(self) -> tuple[np.ndarray, np.ndarray]:
         """(P,) the most frequent class of each peak, and its share of the peak's samples."""
         return self.label_count.argmax(axis=1), self.label_count.max(axis=1) / np.maximum(self.size, 1)
+
+    def take(self, kept: np.ndarray) -> Peaks:
+        """Some of the peaks, in this order, with the saddles between them; without a tree."""
+        place = np.full(len(self), -1)
+        place[kept] = np.arange(len(kept))
+        saddles = self.saddles.assign(**{side: place[self.saddles[side]] for side in ("peak_a", "peak_b")})
+        saddles = saddles[(saddles["peak_a"] >= 0) & (saddles["peak_b"] >= 0)].reset_index(drop=True)
+        values = (self.center, self.log_density, self.size, self.core_size, self.label_count, self.macro_count)
+        return Peaks(*(v[kept] for v in values), saddles, None, self.attributes)
 
     @property
     def summit(self) -> float:
@@ -88,6 +100,7 @@ def describe_peaks(results: Results, samples: pd.DataFrame, model: str, layer: s
         _cross_table(peak, samples["label"].to_numpy(), n, len(results.label_names)),
         _cross_table(peak, np.where(macro < 0, n_macros, macro), n, n_macros + 1),
         pd.DataFrame(saddles),
+        stored_tree(results.store, model, layer),
         results.store.attributes(group),
     )
 

@@ -52,10 +52,14 @@ def write_tables(findings: Findings, directory: Path) -> list[tuple[str, str, li
                 "anchors": anchor_table(findings, model, layer, peaks),
             }
             files = [f"{name}.csv" for name in tables]
-            if peaks.attributes.get("tree"):
-                tables |= {"branches": branch_table(findings, peaks), "composition": composition_table(findings, peaks)}
+            tree = peaks.tree
+            if tree is not None:
+                tables |= {
+                    "branches": branch_table(findings, peaks, tree),
+                    "composition": composition_table(findings, peaks, tree),
+                }
                 files = [*(f"{name}.csv" for name in tables), "tree.nwk"]
-                (place / "tree.nwk").write_text(peaks.attributes["tree"]["newick"] + "\n", encoding="utf-8")
+                (place / "tree.nwk").write_text(tree.newick + "\n", encoding="utf-8")
             for name, table in tables.items():
                 _write(table, place / name)
             written.append((model, layer, files))

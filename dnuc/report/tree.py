@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
@@ -17,16 +15,19 @@ from dnuc.report.style import DARK, DOUBLE, FONT, GREY, PAGE, columns_that_fit, 
 
 ROW = 0.17  # inches of a leaf, where there is room
 LEGIBLE = 5.5  # points: leaf labels that had to be smaller are left out
+MOST_LEAVES = 300  # a tree of more peaks is drawn of the largest ones alone,
+LARGEST = 80  # so many that each has its label
 
 
 def tree_layer(findings: Findings, model: str) -> str | None:
-    """The layer whose tree is drawn: the job's, or the last one with a landscape."""
+    """The layer whose tree is drawn: the job's, or the last one that has a tree, or else a landscape."""
     wanted = findings.job.report.tree_layer
     chosen = findings.choose(model, (wanted,) if wanted else (), "landscape", 1)
     if wanted and chosen:
         return chosen[0]
     ready = findings.with_stage("landscape", model)
-    return ready[-1] if ready else None
+    with_tree = [layer for layer in ready if findings.attributes("landscape", model, layer).get("tree")]
+    return (with_tree or ready or [None])[-1]
 
 
 def peak_tree(findings: Findings, model: str) -> Figure | None:
@@ -37,34 +38,49 @@ def peak_tree(findings: Findings, model: str) -> Figure | None:
     layer = tree_layer(findings, model)
     if layer is None:
         return None
-    peaks = findings.peaks(model, layer)
-    tree = peaks.attributes.get("tree")
-    if not tree or len(peaks) < 2:
+    everything = findings.peaks(model, layer)
+    tree = everything.tree
+    if tree is None or len(everything) < 2:
         return None
-    linkage = np.asarray(tree["linkage"], dtype=np.float64)  # (P - 1, 4)
+    kept = leaves_drawn(everything)
+    peaks = everything.take(kept)
+    linkage, assumed = tree.of(kept)
     names, macros = findings.results.label_names, findings.results.macro_names
     groups = color_groups(peaks, names, macros)
     row = min(ROW, (PAGE - 1) / len(peaks))
     figure = new_figure(DOUBLE, max(1.6, row * len(peaks) + 0.9))
     axes = figure.add_subplot()
     order = leaves_list(linkage)
-    _draw_branches(axes, peaks, tree, linkage, order, groups)
+    x = np.concatenate([peaks.log_density, tree.summit - linkage[:, 2]])  # leaves, then joints
+    _draw_branches(axes, peaks, x, linkage, np.repeat(assumed, 2), order, groups)
     _label_leaves(axes, peaks, order, names, min(FONT, 0.82 * row * 72))
-    axes.set_title(layer_name(findings.row(model, layer), DOUBLE), loc="left")
+    some = f": the {len(kept)} largest of {len(everything):,} peaks" if len(kept) < len(everything) else ""
+    axes.set_title(layer_name(findings.row(model, layer), DOUBLE - 3) + some, loc="left")
     axes.set_xlabel("log density (natural logarithm)")
-    _explain(figure, groups, any_filled=bool(tree["filled"]))
+    _explain(figure, groups, any_filled=bool(assumed.any()))
     return figure
 
 
+def leaves_drawn(peaks: Peaks) -> np.ndarray:
+    """The peaks that are leaves of the drawn tree, in their order: all of them, or the largest."""
+    if len(peaks) <= MOST_LEAVES:
+        return np.arange(len(peaks))
+    return np.sort(np.argsort(-peaks.size, kind="stable")[:LARGEST])
+
+
 def _draw_branches(
-    axes: Axes, peaks: Peaks, tree: dict[str, Any], linkage: np.ndarray, order: np.ndarray, groups: Groups | None
+    axes: Axes,
+    peaks: Peaks,
+    x: np.ndarray,
+    linkage: np.ndarray,
+    is_assumed: np.ndarray,
+    order: np.ndarray,
+    groups: Groups | None,
 ) -> None:
     """Branches in the color that all their leaves share, dashed where a height is assumed, and dots at the leaves."""
     n = len(peaks)
-    x = np.concatenate([peaks.log_density, peaks.summit - linkage[:, 2]])  # leaves, then joints
     leaf_color = groups.majority_color if groups else [DARK] * n
     paths, colors = _branches(x, linkage, order, leaf_color)
-    is_assumed = np.repeat(np.isin(np.arange(n - 1), tree["filled"]), 2)
     thick = float(np.clip(60 / n, 0.5, 1.3))
     axes.add_collection(LineCollection(list(paths[is_assumed]), colors=GREY, linewidths=0.8 * thick, linestyles="--"))
     axes.add_collection(LineCollection(list(paths[~is_assumed]), colors=colors[~is_assumed].tolist(), linewidths=thick))

@@ -11,6 +11,7 @@ from dnuc.store.stopping import Stopped, cancel, leaving_at_once, stoppable
 from dnuc.store.subset import Subset
 from dnuc.store.survey import Survey, mark_finished, survey_run
 from dnuc.store.taxonomy import stored_taxonomy, taxonomy_arrays
+from dnuc.store.tree import StoredTree, stored_tree
 from dnuc.store.versions import note_versions, version_changes
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "RunStore",
     "Stopped",
     "StoredArray",
+    "StoredTree",
     "Subset",
     "Survey",
     "alone",
@@ -39,6 +41,7 @@ __all__ = [
     "stage_group",
     "stoppable",
     "stored_taxonomy",
+    "stored_tree",
     "survey_run",
     "taxonomy_arrays",
     "version_changes",

@@ -15,6 +15,7 @@ from dnuc.store.schema import STAGES, Variable
 
 CHUNK_BYTES = 128 * 2**20
 DESCRIPTION = "zarr.json"  # of a group or an array
+TEXTS = 16384  # strings of a chunk: every task of an extraction reads the ids of its own samples
 
 
 class DamagedError(StoreError):
@@ -108,6 +109,8 @@ def create(
 ) -> zarr.Array:
     """A new array as the schema declares it; chunks by default about 128 MiB along the first dimension."""
     stored_type: Any = str if variable.dtype == "str" else np.dtype(dtype or variable.dtype)
+    if stored_type is str and chunks is None:
+        chunks = (TEXTS, *shape[1:])
     chunk, shard = _layout(shape, chunks, 16 if stored_type is str else stored_type.itemsize)
     attributes: dict[str, Any] = {"long_name": variable.meaning}
     if variable.units:

@@ -233,14 +233,17 @@ class RunStore:
             raise StoreError(f"run {self.path} has no array {group}/{name}: has the stage run?")
         return StoredArray(str(self.path), group, name)
 
-    def read(self, group: str, name: str) -> np.ndarray:
-        """A whole array in memory; only for arrays whose size is a few values a sample."""
+    def whole(self, group: str, name: str) -> StoredArray:
+        """An array to be read in parts; an error if it is finished and files of it are lost since."""
         stored = self.array(group, name)
-        values = stored[:]
         if stored.lost and self.is_complete(group):
             reason = f"{stored.lost} of its files are lost"
             raise DamagedError(str(self.path), group, name, (0,) * stored.ndim, reason)
-        return values
+        return stored
+
+    def read(self, group: str, name: str) -> np.ndarray:
+        """A whole array in memory; only for arrays whose size is a few values a sample."""
+        return self.whole(group, name)[:]
 
     def has(self, group: str, name: str) -> bool:
         """Whether an array is stored."""

@@ -8,4 +8,6 @@ answers.py      float64 brute force of some rows, and who disagrees with it
 rounds.py       all of it, in turn, round after round
 page.py         results to tables, on the terminal and in docs/results/neighbors.md
 gpu.py          `make bench-gpu`
+images.py       `make bench-images`
+scale.py        `make bench-scale`: the run, watched; scale_data.py its samples and neighbors, resident.py its memory
 """

@@ -119,6 +119,14 @@ def test_plain_lines_without_a_terminal(tmp_path, every_write, capfd):
     assert "\x1b" not in err
 
 
+def test_the_file_tells_at_once_that_a_stage_has_begun(tmp_path, capfd):
+    """Its first unit may take an hour, and one that has just ended may have written the file."""
+    progress = Progress(tmp_path, quiet=True)
+    for name in ("measures", "landscape"):
+        with progress.stage(name, 1, "layers"):
+            assert [(s["name"], s["state"]) for s in read(tmp_path)["stages"]][-1] == (name, "running")
+
+
 def test_few_lines_and_few_writes_by_default(tmp_path, capfd, monkeypatch):
     writes = []
     monkeypatch.setattr(Progress, "_write", lambda self, stage: writes.append(stage))

@@ -30,6 +30,19 @@ def test_distances_in_the_tree_equal_the_plain_loop(seed, n):
     np.testing.assert_array_equal(tree_distances(tree), reference.cophenetic(tree.linkage))
 
 
+@given(seed=st.integers(0, 2**32 - 1), n=st.integers(1, 15), count=st.integers(0, 20))
+def test_distances_of_some_peaks_are_those_of_all(seed, n, count):
+    rng = np.random.default_rng(seed)
+    tree, some = random_tree(rng, n), rng.integers(0, n, count)
+    np.testing.assert_array_equal(tree_distances(tree, some), tree_distances(tree)[np.ix_(some, some)])
+
+
+@pytest.mark.parametrize("peaks", [[3], [-1], [0.5], [[0, 1]]])
+def test_distances_of_what_is_no_peak_are_refused(peaks):
+    with pytest.raises(DnucError, match=r"tree_distances: peaks must be whole numbers 0 \.\. 2"):
+        tree_distances(random_tree(np.random.default_rng(0), 3), peaks)
+
+
 def test_a_tree_made_of_the_taxonomy_reproduces_it():
     """A peak a class, merged in the order of the taxonomy: each level is found, and the rank correlation is 1."""
     merges = linkage(squareform(TAXONOMY.distances("wu_palmer")), "weighted")

@@ -5,13 +5,14 @@ import json
 import numpy as np
 import pytest
 
+from dnuc.measures import overlap as overlaps
 from dnuc.measures.dimension import two_nn
 from dnuc.measures.entropy import neighborhood_entropy
 from dnuc.measures.hubs import hubness, top_hubs
 from dnuc.measures.overlap import data_overlap, label_overlap
 from dnuc.measures.stage import measure_layer, overlap_row
 from dnuc.neighbors.search import nearest_neighbors
-from dnuc.store import Results, RunStore, stage_group
+from dnuc.store import Results, RunStore, StoredArray, stage_group
 from tests import synthetic
 
 N, K = 80, 8
@@ -56,6 +57,25 @@ def measured(store, position, **settings):
 @pytest.fixture
 def store(tmp_path, neighbors):
     return make_store(tmp_path, neighbors)
+
+
+@pytest.mark.parametrize("rows", [1, 13, N])
+def test_lists_of_other_layers_are_read_a_block_of_rows_at_a_time(store, neighbors, rows, monkeypatch):
+    monkeypatch.setattr(overlaps, "ROWS_AT_ONCE", rows)
+    read, whole = [], StoredArray.__getitem__
+
+    def watched(self, key):
+        read.append((self.group, key))
+        return whole(self, key)
+
+    monkeypatch.setattr(StoredArray, "__getitem__", watched)
+    group = measured(store, 0)
+    of_output = [key.stop - key.start for of, key in read if of == stage_group("net", "output", "neighbors")]
+    assert of_output == [rows] * -(-N // rows)
+    for name, other in (("input", 0), ("output", 2), ("next", 1)):
+        expected = [data_overlap(neighbors[0], neighbors[other], k) for k in SETTINGS["overlap_k"]]
+        np.testing.assert_array_equal(store.read(group, f"{name}_overlap"), [o.per_sample for o in expected])
+        assert store.attributes(group)[f"{name}_overlap_mean"] == [o.mean for o in expected]
 
 
 def test_stored_numbers_are_those_of_the_functions(store, neighbors):

@@ -247,8 +247,8 @@ def _landscape(store, rng, model, name, label, macro, progress, n_peaks, taxonom
     touch = (rng.random(len(a)) < min(1, 3 / n_peaks)) | (b == a + 1)
     a, b = a[touch], b[touch]
     saddle = np.minimum(top[a], top[b]) - rng.exponential(2, len(a)) - 0.3
-    tree = _tree(top, a, b, saddle) if n_peaks <= 2000 else None
-    values, arrays = ({}, {}) if taxonomy is None else _agreement(peak, label, taxonomy, tree, top)
+    tree = _tree(top, a, b, saddle)
+    values, arrays = ({}, {}) if taxonomy is None else _taxonomy(peak, label, taxonomy, tree, 0)
     store.begin(group, "l")
     store.save(
         group,
@@ -267,6 +267,9 @@ def _landscape(store, rng, model, name, label, macro, progress, n_peaks, taxonom
             "saddle_log_density": saddle,
             "saddle_error": np.full(len(a), 0.3),
             "saddle_sample": n_peaks + np.arange(len(a)) % max(1, n - n_peaks),
+            "tree_linkage": tree.linkage,
+            "tree_assumed": tree.assumed,
+            "tree_newick": np.array([_newick(n_peaks)], dtype=np.dtypes.StringDType()),
         },
     )
     macro_values = {"ari_macro": 0.4 * progress, "ami_macro": 0.5 * progress} if (macro >= 0).any() else {}
@@ -282,15 +285,8 @@ def _landscape(store, rng, model, name, label, macro, progress, n_peaks, taxonom
         convention="dadapy",
         **macro_values,
         **values,
-        tree=tree,
+        tree={"method": "weighted", "fill": tree.fill, "summit": tree.summit},
     )
-
-
-def _agreement(peak, label, taxonomy, tree, top):
-    if tree is not None:
-        merges, assumed = np.reshape(tree["linkage"], (-1, 4)), np.isin(np.arange(len(top) - 1), tree["filled"])
-        tree = Tree(merges, assumed, tree["fill"], tree["summit"], top)
-    return _taxonomy(peak, label, taxonomy, tree, 0)
 
 
 def _border(n, peak, a, b):
@@ -304,20 +300,15 @@ def _tree(top, a, b, saddle):
     summit = float(max([*top, *saddle]))
     fill = summit - float(min([*top, *saddle])) + 1
     if n == 1:
-        return {"method": "weighted", "linkage": [], "fill": fill, "filled": [], "summit": summit, "newick": "'0 a';"}
+        return Tree(np.empty((0, 4)), np.empty(0, dtype=bool), fill, summit, top)
     condensed = np.full(n * (n - 1) // 2, fill)
     condensed[n * a - a * (a + 1) // 2 + b - a - 1] = summit - saddle
     tree = linkage(condensed, "weighted")
-    filled = np.flatnonzero(tree[:, 2] > (summit - saddle).max())
-    newick = "(" * (n - 1) + "0" + "".join(f",{i})" for i in range(1, n)) + ";"
-    return {
-        "method": "weighted",
-        "linkage": tree.tolist(),
-        "fill": fill,
-        "filled": filled.tolist(),
-        "summit": summit,
-        "newick": newick,
-    }
+    return Tree(tree, tree[:, 2] > (summit - saddle).max(), fill, summit, top)
+
+
+def _newick(n):
+    return "'0 a';" if n == 1 else "(" * (n - 1) + "0" + "".join(f",{i})" for i in range(1, n)) + ";"
 
 
 def _similarity(store, model, names):

@@ -9,8 +9,10 @@ from matplotlib.collections import LineCollection, PatchCollection
 
 from dnuc.errors import DnucError, LayerError
 from dnuc.report import FIGURES, draw
+from dnuc.report.captions import caption
 from dnuc.report.figures import drawables
 from dnuc.report.findings import Findings
+from dnuc.report.overview import notes
 from dnuc.report.style import new_figure, paper_style
 from tests.report.overlaps import colliding, cut_off
 from tests.report.synthetic_run import CLASSES, make_images, make_run
@@ -172,6 +174,32 @@ def test_trees_of_any_size(tmp_path, n_peaks):
     labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert len(labels) == (n_peaks if n_peaks <= 60 else 0)
     assert readable(draw(results, "fig4a"))
+
+
+def test_of_thousands_of_peaks_the_largest_are_leaves(tmp_path):
+    results = make_run(
+        tmp_path / "run", names=("input", "fc"), peaks=(1, 3000), n=9000, classes=LONG, macros=(), notes=False
+    )
+    figure = draw(results, "fig4c")
+    assert readable(figure)
+    assert figure.get_figheight() < 9.6
+    assert figure.axes[0].get_title(loc="left") == "fc (1): the 80 largest of 3,000 peaks"
+    peaks = Findings(results).peaks("residual", "fc")
+    sizes = [int(label.get_text().split()[-1]) for label in figure.axes[0].get_yticklabels()]
+    assert sorted(sizes) == np.sort(peaks.size)[-80:].tolist()
+    share = np.sort(peaks.size)[-80:].sum() / 9000
+    assert (
+        f"Of 3,000 peaks the 80 largest are drawn, which hold {share:.1%} of the samples"
+        in caption("fig4c", Findings(results), "residual").text
+    )
+    assert readable(draw(results, "fig4a"))
+
+
+def test_the_tree_is_of_the_last_layer_that_has_one(tmp_path):
+    results = make_run(tmp_path / "run", names=("input", "conv", "fc"), peaks=(2, 3, 4), n=60, notes=False)
+    results.store.describe("models/residual/fc/landscape", tree=None)
+    assert draw(results, "fig4c").axes[0].get_title(loc="left") == "conv (1)"
+    assert "residual, fc has no tree: 4 peaks are too many for one." in notes(Findings(results))
 
 
 def test_leaves_reach_the_density_of_their_peaks_and_join_at_saddles(tmp_path):

@@ -6,7 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from dnuc.report import branches as branch_tables
+from dnuc.report.branches import composition_table
+from dnuc.report.findings import Findings
 from dnuc.report.published import published_beside, published_table
+from dnuc.store import stored_tree
 from tests.report.synthetic_run import CLASSES, MACROS
 
 
@@ -103,10 +107,19 @@ def test_branches_hold_what_their_peaks_hold(run, page):
             assert part["share"].sum() == pytest.approx(1)
             assert row[f"{kind}_share"] == pytest.approx(counts.max() / chosen.sum())
             assert counts[row[kind]] == counts.max()
-    tree = run.attributes("landscape", "layer3")["tree"]
-    np.testing.assert_allclose(branches["log_density"][n:], tree["summit"] - np.array(tree["linkage"])[:, 2])
-    assert branches["assumed"][n:].tolist() == [i in tree["filled"] for i in range(n - 1)]
-    assert (place / "tree.nwk").read_text() == tree["newick"] + "\n"
+    tree = stored_tree(run.store, "residual", "layer3")
+    np.testing.assert_allclose(branches["log_density"][n:], tree.summit - tree.linkage[:, 2])
+    assert branches["assumed"][n:].tolist() == tree.assumed.tolist()
+    assert (place / "tree.nwk").read_text() == tree.newick + "\n"
+
+
+def test_what_too_many_branches_hold_is_told_of_the_peaks_alone(run, monkeypatch):
+    peaks = Findings(run).peaks("residual", "layer3")
+    whole = composition_table(Findings(run), peaks, peaks.tree)
+    monkeypatch.setattr(branch_tables, "MOST_ROWS", 5)
+    found = composition_table(Findings(run), peaks, peaks.tree)
+    pd.testing.assert_frame_equal(found, whole[whole["branch"] < len(peaks)])
+    assert whole["branch"].max() == 2 * len(peaks) - 2
 
 
 def test_one_peak_is_a_tree_of_one_leaf(run, page):

@@ -138,6 +138,18 @@ def test_every_declared_array_can_be_stored_and_read(tmp_path):
             assert any("crc32c" in str(codec).lower() for codec in stored.metadata.codecs)
 
 
+def test_the_ids_of_some_samples_are_read_without_the_others(tmp_path):
+    """Every task of an extraction reads its own: all of a million, each time, would take longer than its work."""
+    store, ids = RunStore.create(tmp_path), np.arange(3 * arrays.TEXTS).astype(np.dtypes.StringDType())
+    store.save("samples", {"id": ids})
+    for chunk in (0, 2):  # of three
+        (tmp_path / f"samples/id/c/{chunk}").unlink()
+    assert (
+        store.array("samples", "id")[arrays.TEXTS : 2 * arrays.TEXTS].tolist()
+        == ids[arrays.TEXTS : 2 * arrays.TEXTS].tolist()
+    )
+
+
 def test_float16_activations_are_stored_as_such(tmp_path):
     store = RunStore.create(tmp_path)
     store.declare(GROUP, "activation", (4, 3), (2, 3), "float16")
