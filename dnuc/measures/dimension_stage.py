@@ -22,7 +22,7 @@ from dnuc.measures.gride import gride_at, powers_of_two
 from dnuc.measures.parts import MeanDimension
 from dnuc.measures.pca import components_for, pca_spectrum, sample_for
 from dnuc.measures.surrogate import gaussian_surrogate
-from dnuc.neighbors.lists import stored_neighbors
+from dnuc.neighbors.lists import stored_distances, stored_neighbors
 from dnuc.store import RunStore, StoredArray, digest, stage_group
 
 REVISION = 1  # raised when the meaning of a result here changes, so that old ones are computed anew
@@ -128,7 +128,7 @@ def _as_tasks(
 
 def gride_layer(store: RunStore, work: DimensionWork, ranks: Sequence[int]) -> None:
     """Gride of one layer at every rank. A rank at which there is none (duplicates, ties) is NaN and has a note."""
-    neighbors = stored_neighbors(store, work.model, work.layer)
+    neighbors = stored_distances(store, work.model, work.layer)
     found: list[Dimension] = []
     notes = []
     for rank in ranks:

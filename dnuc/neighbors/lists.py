@@ -71,13 +71,19 @@ class Neighbors:
 def stored_neighbors(store: RunStore, model: str, layer: str, k: int | None = None) -> Neighbors:
     """The neighbors of one layer of a run, or only the first k; an error while the search is not finished."""
     group = _finished(store, model, layer)
-    arrays = (store.whole(group, f"neighbor_{name}")[:, :k] for name in ("index", "distance"))
-    return Neighbors(*arrays, int(store.attributes(group).get("redone", 0)))
+    index, distance = (store.whole(group, f"neighbor_{name}")[:, :k] for name in ("index", "distance"))
+    return Neighbors(index, distance, int(store.attributes(group).get("redone", 0)))
 
 
 def stored_lists(store: RunStore, model: str, layer: str) -> StoredArray:
     """Only who the neighbors are, (N, k), in the store: read where it is needed, a block of rows at a time."""
     return store.whole(_finished(store, model, layer), "neighbor_index")
+
+
+def stored_distances(store: RunStore, model: str, layer: str) -> Neighbors:
+    """Only how far the neighbors are: for what never asks who they are, in half of the memory; indices are all 0."""
+    distance = store.read(_finished(store, model, layer), "neighbor_distance")
+    return Neighbors(np.broadcast_to(np.int64(0), distance.shape), distance)
 
 
 def _finished(store: RunStore, model: str, layer: str) -> str:

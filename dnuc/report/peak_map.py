@@ -61,7 +61,7 @@ def peak_map(findings: Findings, model: str) -> Figure | None:
         groups = color_groups(drawn.peaks, findings.results.label_names, findings.results.macro_names)
         _draw(axes, drawn, groups, findings.results.label_names, inch=0.93 * side / (2 * reach))
         n = len(drawn.peaks)
-        count = f": {n:,} peak{'s' * (n > 1)}"
+        count = f": {n:,} peak{'s' * (n > 1)}" + (f", {DRAWN} drawn" if n > DRAWN else "")
         width = side - 0.1 - text_width(count, FONT + 1)
         axes.set_title(layer_name(findings.row(model, layer), width, FONT + 1) + count)
     _explain(figure, panels, groups)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -32,10 +32,10 @@ class Peaks:
         Samples of each macro class; the last column counts those without one.
     saddles : DataFrame
         A row a pair of peaks that touch: peak_a, peak_b, log_density, error, sample.
-    tree : StoredTree or None
-        None where the peaks are too many.
     attributes : dict
         What else is recorded: k, z, dimension, convention, ...
+    tree : StoredTree or None
+        None where the peaks are too many.
     """
 
     center: np.ndarray
@@ -45,8 +45,8 @@ class Peaks:
     label_count: np.ndarray
     macro_count: np.ndarray
     saddles: pd.DataFrame
-    tree: StoredTree | None
     attributes: dict[str, Any]
+    tree: StoredTree | None = None
 
     def __len__(self) -> int:
         return len(self.center)
@@ -62,8 +62,8 @@ class Peaks:
         place[kept] = np.arange(len(kept))
         saddles = self.saddles.assign(**{side: place[self.saddles[side]] for side in ("peak_a", "peak_b")})
         saddles = saddles[(saddles["peak_a"] >= 0) & (saddles["peak_b"] >= 0)].reset_index(drop=True)
-        values = (self.center, self.log_density, self.size, self.core_size, self.label_count, self.macro_count)
-        return Peaks(*(v[kept] for v in values), saddles, None, self.attributes)
+        names = ("center", "log_density", "size", "core_size", "label_count", "macro_count")
+        return replace(self, **{name: getattr(self, name)[kept] for name in names}, saddles=saddles, tree=None)
 
     @property
     def summit(self) -> float:
@@ -100,8 +100,8 @@ def describe_peaks(results: Results, samples: pd.DataFrame, model: str, layer: s
         _cross_table(peak, samples["label"].to_numpy(), n, len(results.label_names)),
         _cross_table(peak, np.where(macro < 0, n_macros, macro), n, n_macros + 1),
         pd.DataFrame(saddles),
-        stored_tree(results.store, model, layer),
         results.store.attributes(group),
+        stored_tree(results.store, model, layer),
     )
 
 

@@ -27,7 +27,7 @@ def tree_layer(findings: Findings, model: str) -> str | None:
         return chosen[0]
     ready = findings.with_stage("landscape", model)
     with_tree = [layer for layer in ready if findings.attributes("landscape", model, layer).get("tree")]
-    return (with_tree or ready or [None])[-1]
+    return next(reversed(with_tree or ready), None)
 
 
 def peak_tree(findings: Findings, model: str) -> Figure | None:

@@ -44,7 +44,8 @@ class StoredTree:
         n, node = self.n_peaks, np.full(2 * self.n_peaks - 1, -1)
         node[kept] = np.arange(len(kept))
         leaves = np.ones(2 * len(kept) - 1)
-        rows, steps = [], []
+        rows: list[tuple[float, ...]] = []
+        steps: list[int] = []
         for step, pair in enumerate(self.linkage[:, :2].astype(np.int64)):
             a, b = node[pair]
             if min(a, b) < 0:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dnuc.errors import DnucError
-from dnuc.neighbors.lists import Neighbors, stored_lists, stored_neighbors
+from dnuc.neighbors.lists import Neighbors, stored_distances, stored_lists, stored_neighbors
 from dnuc.neighbors.search import nearest_neighbors
 from dnuc.store import DamagedError, RunStore, stage_group
 from tests import synthetic
@@ -58,6 +58,7 @@ def test_stored_neighbors_are_read_whole(tmp_path):
     np.testing.assert_array_equal(few.index, expected.index[:, :2])
     np.testing.assert_array_equal(few.distance, expected.distance[:, :2])
     np.testing.assert_array_equal(stored_lists(store, "m", "l")[3:7], expected.index[3:7])
+    np.testing.assert_array_equal(stored_distances(store, "m", "l").distance, expected.distance)
     (tmp_path / group / "neighbor_index/c/0/0").unlink()
     for read in (stored_neighbors, stored_lists):
         with pytest.raises(DamagedError, match=r"neighbor_index .*1 of its files are lost"):

@@ -192,7 +192,9 @@ def test_of_thousands_of_peaks_the_largest_are_leaves(tmp_path):
         f"Of 3,000 peaks the 80 largest are drawn, which hold {share:.1%} of the samples"
         in caption("fig4c", Findings(results), "residual").text
     )
-    assert readable(draw(results, "fig4a"))
+    discs = draw(results, "fig4a")
+    assert readable(discs)
+    assert discs.axes[1].get_title() == "fc (1): 3,000 peaks, 300 drawn"
 
 
 def test_the_tree_is_of_the_last_layer_that_has_one(tmp_path):

@@ -118,7 +118,8 @@ def test_what_too_many_branches_hold_is_told_of_the_peaks_alone(run, monkeypatch
     whole = composition_table(Findings(run), peaks, peaks.tree)
     monkeypatch.setattr(branch_tables, "MOST_ROWS", 5)
     found = composition_table(Findings(run), peaks, peaks.tree)
-    pd.testing.assert_frame_equal(found, whole[whole["branch"] < len(peaks)])
+    expected = whole[whole["branch"] < len(peaks)]
+    pd.testing.assert_frame_equal(found.reset_index(drop=True), expected.reset_index(drop=True))
     assert whole["branch"].max() == 2 * len(peaks) - 2
 
 
