@@ -17,6 +17,7 @@ from rich.table import Table
 from dnuc import cli_cluster
 from dnuc._version import __version__
 from dnuc.errors import DnucError
+from dnuc.location import Location
 from dnuc.units import duration, hours_minutes, pace, size
 
 if TYPE_CHECKING:
@@ -30,7 +31,9 @@ app = typer.Typer(
 )
 
 JobPath = Annotated[Path, typer.Argument(help="The job: a TOML file such as jobs/digits.toml.", show_default=False)]
-RunPath = Annotated[Path, typer.Argument(help="The run directory, e.g. runs/digits.", show_default=False)]
+RunPath = Annotated[
+    str, typer.Argument(help="The run directory, e.g. runs/digits or s3://results/runs/digits.", show_default=False)
+]
 On = Annotated[
     str | None,
     typer.Option("--on", help="Where: a file in deploy/, a scheduler file (.json) or address. Default: this machine."),
@@ -107,10 +110,15 @@ def _turns(found: Plan) -> str:
 def run(
     job: JobPath,
     on: On = None,
-    out: Annotated[Path | None, typer.Option(help="The run directory. Default: runs/<job name>.")] = None,
+    out: Annotated[
+        str | None, typer.Option(help="The run directory, or s3://... or gs://... Default: runs/<job name>.")
+    ] = None,
     repair: Annotated[bool, typer.Option("--repair", help="Compute anew what is damaged, without asking.")] = False,
     force: Annotated[
         bool, typer.Option("--force", help="Go on with what another version of dnuc or torch computed.")
+    ] = False,
+    take_over: Annotated[
+        bool, typer.Option("--take-over", help="Take the run directory from a run on another host that is gone.")
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only the path of the report.")] = False,
 ) -> None:
@@ -125,7 +133,7 @@ def run(
     while True:
         try:
             with leaving_at_once(run_directory(settings, out)):
-                path = run_job(settings, on, out, quiet=quiet, force=force)
+                path = run_job(settings, on, out, quiet=quiet, force=force, take_over=take_over)
             break
         except DamagedError as error:
             if str(error) in repaired:  # a disk that damages what was just written will do so again
@@ -186,7 +194,7 @@ app.command()(cli_cluster.cancel)
 app.command()(cli_cluster.certs)
 
 
-def _last_attempt(path: Path) -> dict[str, Any]:
+def _last_attempt(path: Location) -> dict[str, Any]:
     """What progress.json tells; nothing if no attempt came, or the file was left behind or emptied by a power cut."""
     try:
         return json.loads((path / "progress.json").read_text(encoding="utf-8"))

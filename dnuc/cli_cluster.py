@@ -11,7 +11,9 @@ import typer
 def submit(
     job: Annotated[Path, typer.Argument(help="The job: a TOML file such as jobs/digits.toml.", show_default=False)],
     on: Annotated[str | None, typer.Option("--on", help="Where, as for `dnuc run`.")] = None,
-    out: Annotated[Path | None, typer.Option(help="The run directory. Default: runs/<job name>.")] = None,
+    out: Annotated[
+        str | None, typer.Option(help="The run directory, or s3://... or gs://... Default: runs/<job name>.")
+    ] = None,
 ) -> None:
     """Start a run that goes on without this terminal, and return: a batch job, a DaskJob, or a process here."""
     from dnuc.submit import submit_job
@@ -25,7 +27,7 @@ def submit(
 
 
 def cancel(
-    path: Annotated[Path, typer.Argument(help="The run directory, e.g. runs/digits.", show_default=False)],
+    path: Annotated[str, typer.Argument(help="The run directory, as for `dnuc status`.", show_default=False)],
     wait: Annotated[float, typer.Option(help="Seconds that the run has to end.", min=0)] = 60.0,
     force: Annotated[
         bool, typer.Option("--force", help="Kill it if it does not end; what is finished is stored.")

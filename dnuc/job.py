@@ -24,6 +24,7 @@ from pydantic import (
 )
 
 from dnuc.errors import JobError, closest
+from dnuc.location import Location, locate
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.@-]*$")]
 
@@ -290,7 +291,7 @@ class Job(Section):
         return self.landscape.k or self.neighbors.k
 
 
-def read_job(path: str | Path) -> Job:
+def read_job(path: str | Location) -> Job:
     """Read a job file. Paths in it are relative to the file's own directory.
 
     Raises
@@ -299,14 +300,15 @@ def read_job(path: str | Path) -> Job:
         If the file is missing, is not TOML, has an unknown key (the closest valid key is named), or a value
         out of range.
     """
-    path = Path(path)
+    path = locate(path)
     if not path.is_file():
         raise JobError(f"job {str(path)!r}: no such file; give the path of a TOML job, e.g. jobs/digits.toml")
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise JobError(f"job {str(path)!r} is not valid TOML: {error}") from None
-    return parse_job(content, base=path.parent, where=str(path))
+    base = path.parent if isinstance(path, Path) else Path()  # the job of a run, whose paths are absolute
+    return parse_job(content, base=base, where=str(path))
 
 
 def parse_job(content: dict[str, Any], base: Path = Path(), where: str = "job") -> Job:

@@ -13,6 +13,7 @@ from dnuc.data import open_source
 from dnuc.errors import DnucError
 from dnuc.job import Job
 from dnuc.landscape import Density, Landscape, Tree, anchors, peak_tree
+from dnuc.location import Location
 from dnuc.neighbors.lists import Neighbors, stored_neighbors
 from dnuc.pipeline import run_job
 from dnuc.report import draw
@@ -93,9 +94,10 @@ class Run(Results):
 def run(
     job: Job | str | Path,
     on: str | Path | Deployment | None = None,
-    out: str | Path | None = None,
+    out: str | Location | None = None,
     *,
     force: bool = False,
+    take_over: bool = False,
 ) -> Run:
     """Compute what a job asks for and its run directory lacks, and open the result.
 
@@ -105,14 +107,16 @@ def run(
         What to compute, e.g. "jobs/digits.toml".
     on : path or address, optional
         Where: a deployment file, a scheduler file or a scheduler address; this machine when absent.
-    out : path, optional
-        The run directory; runs/<job name> when absent.
+    out : path or URL, optional
+        The run directory, also on an object store (s3://..., gs://...); runs/<job name> when absent.
     force : bool
         Go on with a run that another version of dnuc or torch computed.
+    take_over : bool
+        Take the run directory from a run on another host that is gone, though its lock is still there.
     """
-    return Run(run_job(job, on, out, force=force))
+    return Run(run_job(job, on, out, force=force, take_over=take_over))
 
 
-def open_run(path: str | Path) -> Run:
-    """Open a run directory, finished or not."""
+def open_run(path: str | Location) -> Run:
+    """Open a run directory, finished or not; by its URL on an object store, e.g. "s3://results/runs/digits"."""
     return Run(path)

@@ -18,6 +18,7 @@ from dnuc.data.stage import manifest_digests, run_samples, samples_digest, train
 from dnuc.errors import DnucError, StoreError
 from dnuc.job import Job, read_job
 from dnuc.landscape.stage import landscape_layer
+from dnuc.location import Location, locate, replace_file
 from dnuc.measures.dimension_stage import dimension_work, outdate_dimensions, run_dimensions
 from dnuc.measures.similarity import outdate_similarity, run_similarity, similarity_work
 from dnuc.measures.stage import measure_layer, overlap_row
@@ -46,11 +47,12 @@ RESULTS = 1  # raised when the meaning of a stored result changes, so that old o
 def run_job(
     job: Job | str | Path,
     on: str | Path | Deployment | None = None,
-    out: str | Path | None = None,
+    out: str | Location | None = None,
     *,
     quiet: bool = False,
     force: bool = False,
-) -> Path:
+    take_over: bool = False,
+) -> Location:
     """Compute everything a job asks for that its run directory does not hold yet; returns the run directory.
 
     Parameters
@@ -59,12 +61,14 @@ def run_job(
         What to compute.
     on : path, address or Deployment, optional
         Where: see `dnuc.cluster.read_deployment`. This machine when absent.
-    out : path, optional
-        The run directory; runs/<job name> when absent.
+    out : path or URL, optional
+        The run directory, also on an object store (s3://..., gs://...); runs/<job name> when absent.
     quiet : bool
         Print nothing (log.txt and progress.json are written all the same).
     force : bool
         Go on with a run that another version of dnuc or torch computed.
+    take_over : bool
+        Take the run directory from a run on another host that is gone, though its lock is still there.
 
     Raises
     ------
@@ -75,17 +79,17 @@ def run_job(
     deployment = on if isinstance(on, Deployment) else read_deployment(on)
     path = run_directory(job, out)
     with disk_errors_told(path):
-        return _run_in(RunStore.create(path), job, deployment, quiet, force)
+        return _run_in(RunStore.create(path), job, deployment, quiet, force, take_over)
 
 
-def run_directory(job: Job, out: str | Path | None = None) -> Path:
+def run_directory(job: Job, out: str | Location | None = None) -> Location:
     """Where a job's run is: as said, or runs/<job name>."""
-    return Path(out) if out is not None else Path("runs") / job.name
+    return locate(out) if out is not None else Path("runs") / job.name
 
 
-def _run_in(store: RunStore, job: Job, deployment: Deployment, quiet: bool, force: bool) -> Path:
+def _run_in(store: RunStore, job: Job, deployment: Deployment, quiet: bool, force: bool, take_over: bool) -> Location:
     """Compute what a run directory lacks, while nobody else does, and tell how it ends."""
-    with alone(store.path), stoppable(store.path):
+    with alone(store.path, take_over=take_over) as lost, stoppable(store.path, lost):
         progress = Progress(store.path, quiet=quiet, header={"job": job.name, "dnuc": __version__})
         state, message = "failed", ""
         try:
@@ -287,7 +291,7 @@ def run_report(store: RunStore, job: Job, key: str, cluster: Cluster) -> None:
         stage.advance()
 
 
-def draw_report(store: RunStore, job: Job) -> Path:
+def draw_report(store: RunStore, job: Job) -> Location:
     """The report of a run, from what is stored (and the images, where they can be read)."""
     source = open_source(job.data, job.seed, store.path)
     return write_report(Results(store.path), images=source.image if source.has_images else None)
@@ -319,10 +323,7 @@ def _adopt(store: RunStore, job: Job, changes: list[str], progress: Progress) ->
     for change in changes:
         if change != NEW:
             progress.say(f"changed since the last run: {change}")
-    path = store.path / "job.toml"
-    partial = path.with_suffix(".partial")
-    partial.write_text(tomli_w.dumps(_resolved(job)), encoding="utf-8")
-    partial.replace(path)
+    replace_file(store.path / "job.toml", tomli_w.dumps(_resolved(job)))
 
 
 def _resolved(job: Job) -> dict[str, Any]:

@@ -8,10 +8,11 @@ from dnuc.cluster import Deployment, read_deployment
 from dnuc.cluster.submission import Order, Receipt, read_receipt, withdraw
 from dnuc.errors import ResourceError, StoreError
 from dnuc.job import read_job
+from dnuc.location import Location, ObjectPath, locate
 from dnuc.store import RunStore, cancel, holder
 
 
-def submit_job(job: Path, on: str | Path | None = None, out: str | Path | None = None) -> tuple[Receipt, Path]:
+def submit_job(job: Path, on: str | Path | None = None, out: str | Location | None = None) -> tuple[Receipt, Location]:
     """Start a run detached: what was started, and its directory.
 
     What `dnuc run` would refuse before it starts workers, is refused here.
@@ -23,10 +24,10 @@ def submit_job(job: Path, on: str | Path | None = None, out: str | Path | None =
     """
     settings, deployment = read_job(job), read_deployment(on)
     deployment.check()
-    path = Path(out).absolute() if out is not None else (Path("runs") / settings.name).absolute()
+    path = (locate(out) if out is not None else Path("runs") / settings.name).absolute()
     place = None if on is None else str(on) if "://" in str(on) else str(Path(on).absolute())
     order = Order(settings.name, job.absolute(), place, path)
-    if deployment.sees_run_directory:
+    if deployment.sees_run_directory or isinstance(path, ObjectPath):
         _prepare(order, deployment)
     submitted = deployment.submit(order)
     if path.is_dir():
@@ -36,18 +37,18 @@ def submit_job(job: Path, on: str | Path | None = None, out: str | Path | None =
 
 def _prepare(order: Order, deployment: Deployment) -> None:
     """Refuse what would be refused later, and make the run directory."""
-    capacity = deployment.capacity()
+    capacity = deployment.capacity() if deployment.sees_run_directory else None  # else it sees no data either
     if capacity is not None:
         from dnuc.plan import plan_within  # PyTorch takes seconds to import
 
         plan_within(read_job(order.job), capacity)
-    owner = holder(order.run) if order.run.is_dir() else None
+    owner = holder(order.run) if isinstance(order.run, ObjectPath) or order.run.is_dir() else None
     if owner is not None:
         raise StoreError(f"{order.run} is in use by process {owner['pid']} on {owner['host']}: `dnuc cancel` ends it")
     RunStore.create(order.run)
 
 
-def cancel_run(path: Path, *, wait: float = 60.0, force: bool = False) -> str:
+def cancel_run(path: str | Location, *, wait: float = 60.0, force: bool = False) -> str:
     """End the run of a directory, whether it is active, waits in a queue or is just starting; says what was done.
 
     Raises
@@ -57,7 +58,7 @@ def cancel_run(path: Path, *, wait: float = 60.0, force: bool = False) -> str:
     ResourceError
         If it waits in a queue that this machine cannot reach.
     """
-    RunStore.open(path)
+    path = RunStore.open(path).path
     submitted = read_receipt(path)
     ended = cancel(path, wait=wait, force=force)
     withdrawn = None

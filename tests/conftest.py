@@ -23,6 +23,7 @@ from dnuc.cluster import Capacity, Cluster, Progress
 from dnuc.job import parse_job
 from dnuc.neighbors import search
 from dnuc.store import RunStore
+from tests.buckets import bucket, s3  # noqa: F401 - the fixtures
 
 settings.register_profile("dnuc", deadline=None)  # no test asserts on seconds
 settings.load_profile("dnuc")

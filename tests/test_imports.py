@@ -13,13 +13,14 @@ PACKAGE = Path(dnuc.__file__).parent
 STAGES = ("data", "activations", "neighbors", "measures", "landscape", "report")
 
 # Who may import whom; a package may always import itself. "" is dnuc/__init__.py, which offers the public names.
-BASIS = {"errors", "_version", "units", "taxonomy"}
+BASIS = {"errors", "_version", "units", "taxonomy", "location"}
 HALF_WAY = {"job", "store", "cluster"} | BASIS
 MAY_IMPORT = {
     "_version": set(),
     "errors": set(),
     "units": set(),
     "taxonomy": {"errors"},  # the type that samples, landscape and report share
+    "location": {"errors"},  # a directory or an object store
     "job": BASIS,
     "store": {"job"} | BASIS,
     "cluster": {"job"} | BASIS,
@@ -40,6 +41,7 @@ MAY_IMPORT = {
 # The Neighbors type, and the public searches for what needs neighbors of its own (subsets, ranks in another layer).
 EXCEPTION = (("dnuc.neighbors.lists", "dnuc.neighbors.search", "dnuc.neighbors.within"), {"measures", "landscape"})
 DOORS = {
+    "obstore": ("location/",),
     "zarr": ("store/",),
     "distributed": ("cluster/", "neighbors/graph.py", "neighbors/search.py", "neighbors/within.py"),
     "matplotlib": ("report/",),

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from torch import nn
 from dnuc.activations.weights import Normalization
 from dnuc.errors import StoreError
 from dnuc.job import Model
+from dnuc.location import Location, ObjectPath
 
 
 @dataclass(frozen=True)
@@ -28,15 +29,15 @@ class TrainingFiles:
     normalization : of the training images; it belongs to the weights.
     """
 
-    directory: Path
+    directory: Location
     digest: str
     normalization: Normalization
 
-    def weights(self, epoch: int | None = None) -> Path:
+    def weights(self, epoch: int | None = None) -> Location:
         """The weights after an epoch (0: before training), or the final ones."""
         return self.directory / ("final.pt" if epoch is None else f"epoch-{epoch:03d}.pt")
 
-    def save_weights(self, module: nn.Module, epoch: int, path: Path) -> None:
+    def save_weights(self, module: nn.Module, epoch: int, path: Location) -> None:
         """Write the weights as they are after `epoch`."""
         self._write(path, module, {"epoch": epoch})
 
@@ -59,8 +60,9 @@ class TrainingFiles:
         path = self.directory / "resume.pt"
         if not path.is_file():
             return []
+        file = io.BytesIO(path.read_bytes()) if isinstance(path, ObjectPath) else path
         try:
-            saved = torch.load(path, map_location="cpu", weights_only=True)
+            saved = torch.load(file, map_location="cpu", weights_only=True)
             same = saved["digest"] == self.digest
         except Exception as error:
             raise StoreError(f"{path} is damaged ({error}): remove the directory to train again") from error
@@ -73,9 +75,14 @@ class TrainingFiles:
         optimizer.load_state_dict(saved["optimizer"])
         return list(saved["history"])
 
-    def _write(self, path: Path, module: nn.Module, extra: dict[str, Any]) -> None:
+    def _write(self, path: Location, module: nn.Module, extra: dict[str, Any]) -> None:
         mean, std = self.normalization
         content = {"model": module.state_dict(), "normalization": {"mean": list(mean), "std": list(std)}, **extra}
+        if isinstance(path, ObjectPath):
+            buffer = io.BytesIO()
+            torch.save(content, buffer)
+            path.write_bytes(buffer.getvalue())
+            return
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f".{path.name}.{os.getpid()}")
         with open(partial, "wb") as file:

@@ -15,6 +15,7 @@ from dnuc.activations.published import concrete, published_errors
 from dnuc.activations.weights import is_file
 from dnuc.errors import DataError, ResourceError
 from dnuc.job import Activations, Job, Model
+from dnuc.location import Location
 from dnuc.store import digest, open_external
 
 FEATURES_A_CHUNK = 8192  # stored together: what the neighbor search reads at once
@@ -39,7 +40,7 @@ class NetworkRun:
         return "network" if self.model.train is None else "training"
 
 
-def runs_in(job: Job, directory: Path = Path(), samples_digest: str = "") -> list[NetworkRun]:
+def runs_in(job: Job, directory: Location = Path(), samples_digest: str = "") -> list[NetworkRun]:
     """Every network of a job in order; kept epochs of a training come before its end.
 
     Trained weights are looked for in the run's `directory`; they are of the samples of this digest.

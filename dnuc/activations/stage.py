@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import closing
@@ -35,6 +34,7 @@ from dnuc.activations.weights import load_tensors
 from dnuc.cluster import Capacity, Cluster, Task
 from dnuc.errors import DataError, ResourceError
 from dnuc.job import Activations, Job, Model
+from dnuc.location import free_bytes
 from dnuc.store import RunStore, digest, open_external, stage_group
 
 SPACE_MARGIN = 1.02  # of the disk space needed: metadata, measures, report
@@ -143,8 +143,8 @@ class Extractions:
 
 def check_disk(store: RunStore, needed: int) -> None:
     """Refuse a run whose `needed` bytes of activations do not fit on the disk."""
-    free = shutil.disk_usage(store.path).free
-    if needed * SPACE_MARGIN > free:
+    free = free_bytes(store.path)
+    if free is not None and needed * SPACE_MARGIN > free:
         raise ResourceError(
             f"activations need {needed:,} bytes ({needed / 2**30:.1f} GiB) on the disk of {store.path}, which has "
             f"{free:,} free: give a run directory on a larger disk with --out, choose fewer layers, set "

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +19,7 @@ from dnuc.activations.preprocess import Standardize, augment, channel_statistics
 from dnuc.activations.resume import TrainingFiles, training_digest
 from dnuc.errors import DataError, JobError
 from dnuc.job import Model, Train
+from dnuc.location import Location, locate
 
 _WARM_UP = 0.2  # share of the training in which the learning rate rises
 _BEFORE_TRAINING = 0  # number of the epoch whose random numbers shuffle the labels
@@ -39,7 +39,7 @@ def train(
     *,
     seed: int,
     n_classes: int,
-    directory: str | Path,
+    directory: str | Location,
     progress: Callable[[dict[str, Any]], None] = lambda entry: None,
     device: str = "cpu",
 ) -> dict[str, Any]:
@@ -87,7 +87,7 @@ def train(
     digest = training_digest(model, seed, n_classes, *training, *test)
     if model.train.shuffle_labels:
         training = training._replace(labels=shuffled(training.labels, seed))
-    files = TrainingFiles(Path(directory), digest, channel_statistics(training.images))
+    files = TrainingFiles(locate(directory), digest, channel_statistics(training.images))
     network = build_network(
         model,
         seed=seed,

@@ -13,6 +13,7 @@ from dnuc.activations.runs import NetworkRun
 from dnuc.activations.train import LabeledImages, train
 from dnuc.cluster import Cluster, Task, tell
 from dnuc.job import Job, Model
+from dnuc.location import locate
 from dnuc.store import RunStore
 
 
@@ -26,9 +27,9 @@ def run_training(
 ) -> None:
     """Train a network of the job on one worker, unless its weights are there; told epoch by epoch."""
     settings = run.model.train
-    if settings is None or run.weights is None or (Path(run.weights).is_file() and _is_recorded(store, run)):
+    if settings is None or run.weights is None or (locate(run.weights).is_file() and _is_recorded(store, run)):
         return
-    directory = Path(run.weights).parent
+    directory = locate(run.weights).parent
     arguments = (run.model, job.seed, n_classes, str(directory), training_data, cluster.capacity.device)
     task = Task(_train, arguments, name=f"train-{run.model.name}")
     with cluster.progress.stage("training", settings.epochs, "epochs") as stage:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 import re
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from dnuc.errors import LayerError
+from dnuc.location import ObjectPath, locate
 
 Normalization = tuple[tuple[float, ...], tuple[float, ...]]  # mean and standard deviation a channel, of values in 0..1
 FILE_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt")
@@ -48,7 +50,9 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
 def load_tensors(path: str | Path) -> Any:
     """What a file that torch.save wrote holds, if that is tensors and plain values alone; see `read_checkpoint`."""
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        found = locate(path)
+        file = io.BytesIO(found.read_bytes()) if isinstance(found, ObjectPath) else path
+        return torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise LayerError(f"weights {str(path)!r}: no such file") from None
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, LookupError) as error:

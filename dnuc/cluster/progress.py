@@ -10,17 +10,19 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 
+from dnuc.errors import StoreError
+from dnuc.location import Location, ObjectPath, journal, replace_file
 from dnuc.units import pace
 
 LINE_EVERY = 10.0  # seconds between plain lines
 FILE_EVERY = 1.0  # seconds between writes of progress.json
+OBJECT_EVERY = 5.0  # the same on an object store, where each takes a while, and of log.txt, which is written anew
 
 
 def _bars(console: Console) -> Bars:
@@ -123,9 +125,11 @@ class Progress:
     """Where a run tells how far it is."""
 
     def __init__(
-        self, directory: Path | None = None, *, quiet: bool = False, header: dict[str, Any] | None = None
+        self, directory: Location | None = None, *, quiet: bool = False, header: dict[str, Any] | None = None
     ) -> None:
         self._directory, self._quiet = directory, quiet
+        self._journal = None if directory is None else journal(directory / "log.txt")
+        self._every = OBJECT_EVERY if isinstance(directory, ObjectPath) else FILE_EVERY
         self._header = {"host": socket.gethostname(), "pid": os.getpid(), **(header or {})}
         self._records: list[dict[str, Any]] = []
         self._console = Console(file=sys.stderr)
@@ -143,9 +147,9 @@ class Progress:
 
     def log(self, text: str) -> None:
         """A line for log.txt alone."""
-        if self._directory is not None:
-            with suppress(OSError), (self._directory / "log.txt").open("a", encoding="utf-8") as file:
-                file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
+        if self._journal is not None:
+            with suppress(OSError, StoreError):
+                self._journal.add(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}")
 
     @contextmanager
     def stage(self, name: str, total: int, unit: str, done: int = 0, *, flop_total: float = 0.0) -> Iterator[Stage]:
@@ -182,7 +186,7 @@ class Progress:
         elif not self._quiet and now - stage._line_at > LINE_EVERY:
             stage._line_at = now
             self._console.print(stage.line(), highlight=False, markup=False)
-        if now - self._written > FILE_EVERY:
+        if now - self._written > self._every:
             self._write(stage)
 
     def end(self, state: str, message: str = "") -> None:
@@ -191,7 +195,7 @@ class Progress:
         self._write(None)
 
     def _write(self, stage: Stage | None) -> None:
-        if self._directory is None:
+        if self._directory is None or self._journal is None:
             return
         self._written = time.monotonic()
         content = {
@@ -201,7 +205,6 @@ class Progress:
             "updated": time.time(),
             "stages": self._records + ([stage.record()] if stage else []),
         }
-        partial = self._directory / "progress.json.partial"
-        with self._writing, suppress(OSError):  # a full disk is told by whoever needs it to go on
-            partial.write_text(json.dumps(content, indent=1), encoding="utf-8")
-            partial.replace(self._directory / "progress.json")
+        with self._writing, suppress(OSError, StoreError):  # a full disk is told by whoever needs it to go on
+            replace_file(self._directory / "progress.json", json.dumps(content, indent=1))
+            self._journal.flush()

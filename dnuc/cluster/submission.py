@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from dataclasses import asdict, dataclass
@@ -18,6 +20,7 @@ from pathlib import Path
 import psutil
 
 from dnuc.errors import ResourceError, StoreError
+from dnuc.location import Location, ObjectPath
 
 RECORD = "submitted.json"
 IDENTITY = {"process": r"\d+", "slurm": r"\d+", "kubernetes": r"[a-z0-9][a-z0-9-]* in [a-z0-9][a-z0-9-]*"}
@@ -30,7 +33,7 @@ class Order:
     name: str  # of the job
     job: Path  # the job file
     on: str | None  # as `--on` takes it, with an absolute path
-    run: Path  # the run directory
+    run: Location  # the run directory
 
     def command(self, python: str = sys.executable, on: str | None = None) -> list[str]:
         """The command line; `on` replaces the deployment."""
@@ -52,7 +55,7 @@ class Receipt:
     follow: tuple[str, ...] = ()  # commands that tell more
     began: float = 0.0  # process: when it started; its number alone may later be another's
 
-    def write(self, run: Path) -> None:
+    def write(self, run: Location) -> None:
         """Record it in the run directory."""
         (run / RECORD).write_text(json.dumps(asdict(self), indent=1), encoding="utf-8")
 
@@ -66,7 +69,7 @@ def receipt(by: str, identity: str, *follow: str, began: float = 0.0) -> Receipt
     return Receipt(by, identity, socket.gethostname(), time.time(), follow, began)
 
 
-def read_receipt(run: Path) -> Receipt | None:
+def read_receipt(run: Location) -> Receipt | None:
     """The last submission of a run directory."""
     try:
         content = json.loads((run / RECORD).read_text(encoding="utf-8"))
@@ -79,13 +82,24 @@ def read_receipt(run: Path) -> Receipt | None:
 
 
 def start_process(order: Order) -> Receipt:
-    """A client process of its own session, which outlives the terminal; what it prints goes to the run's log."""
-    with (order.run / "log.txt").open("ab") as log:
+    """A client process of its own session, which outlives the terminal; what it prints goes to the run's log.
+
+    Of a run on an object store it goes to a file of this machine, for nothing can be appended to an object.
+    """
+    log_file = _local_log(order) if isinstance(order.run, ObjectPath) else order.run / "log.txt"
+    with log_file.open("ab") as log:
         process = subprocess.Popen(
             order.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
         )
     threading.Thread(target=process.wait, daemon=True).start()  # or it would stay as a zombie while this process lives
-    return receipt("process", str(process.pid), began=psutil.Process(process.pid).create_time())
+    follow = (f"cat {shlex.quote(str(log_file))}",) if isinstance(order.run, ObjectPath) else ()
+    return receipt("process", str(process.pid), *follow, began=psutil.Process(process.pid).create_time())
+
+
+def _local_log(order: Order) -> Path:
+    number, path = tempfile.mkstemp(prefix=f"dnuc-{order.name}-", suffix=".log")
+    os.close(number)
+    return Path(path)
 
 
 def call(program: str, *arguments: str, given: str | None = None) -> str:

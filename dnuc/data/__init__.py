@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 from dnuc.data.arrays import Arrays
 from dnuc.data.digits import Digits
@@ -17,6 +16,7 @@ from dnuc.data.perturb import Perturbed
 from dnuc.data.samples import Samples, Source, TrainTest, image_hash
 from dnuc.errors import DataError
 from dnuc.job import Data
+from dnuc.location import Location
 
 __all__ = ["Samples", "Source", "TrainTest", "image_entropy", "image_hash", "open_source"]
 
@@ -42,7 +42,7 @@ _USES = {
 }
 
 
-def open_source(data: Data, seed: int | None = None, run: Path | None = None) -> Source:
+def open_source(data: Data, seed: int | None = None, run: Location | None = None) -> Source:
     """Where a job's samples come from. Reads no file yet: the source does, when asked.
 
     `seed`, the job's, is what the images are perturbed by, if they are (`data.perturb`); `run` is the run's directory,

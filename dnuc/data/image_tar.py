@@ -18,6 +18,7 @@ from dnuc.data.samples import Samples, TrainTest
 from dnuc.data.tars import Span, members_of
 from dnuc.errors import DataError
 from dnuc.job import Data
+from dnuc.location import Location
 
 ENDING = ".tar"
 
@@ -32,7 +33,7 @@ class ImageTar:
     """
 
     data: Data
-    cache: Path | None = None  # directory for the index of each archive
+    cache: Location | None = None  # directory for the index of each archive
     has_images: ClassVar[bool] = True
 
     def list(self, seed: int) -> Samples:
@@ -83,7 +84,7 @@ class TarCatalog(ClassCatalog):
     """The classes and images of ImageNet's archives, a `drawing.Catalog`."""
 
     root: Path
-    cache: Path | None = None
+    cache: Location | None = None
     _by_name: dict[str, dict[str, list[str]]] = field(default_factory=dict, repr=False)
 
     @cached_property

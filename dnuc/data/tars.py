@@ -11,11 +11,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 
-from dnuc.errors import DataError
+from dnuc.errors import DataError, StoreError
+from dnuc.location import Location, ObjectPath
 
 BLOCK = 512  # bytes: a tar archive is made of such
 
@@ -83,7 +84,7 @@ class Members:
 
 
 @lru_cache(maxsize=4096)
-def members_of(span: Span, directory: str, cache: Path | None = None) -> Members:
+def members_of(span: Span, directory: str, cache: Location | None = None) -> Members:
     """The files of an archive, from the index that is kept in `cache`, or else by reading all headers once.
 
     Parameters
@@ -108,10 +109,11 @@ def members_of(span: Span, directory: str, cache: Path | None = None) -> Members
     return found
 
 
-def _load(path: Path, span: Span) -> Members | None:
+def _load(path: Location, span: Span) -> Members | None:
     """What was kept of just this archive; None if it has changed, or nothing readable was kept."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        source = io.BytesIO(path.read_bytes()) if isinstance(path, ObjectPath) else path
+        with np.load(source, allow_pickle=False) as file:
             if file["archive"].tolist() == [span.start, span.size, span.changed]:
                 return Members(file["name"], file["offset"], file["size"])
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
@@ -119,13 +121,19 @@ def _load(path: Path, span: Span) -> Members | None:
     return None
 
 
-def _save(path: Path, span: Span, members: Members) -> None:
+def _save(path: Location, span: Span, members: Members) -> None:
     """Keep an index, whole or not at all; where nothing can be kept it is read from the archive again."""
     archive = np.array([span.start, span.size, span.changed], dtype=np.int64)
-    with suppress(OSError):
+    arrays: Any = {"archive": archive, "name": members.name, "offset": members.offset, "size": members.size}
+    with suppress(OSError, StoreError):
+        if isinstance(path, ObjectPath):
+            buffer = io.BytesIO()
+            np.savez(buffer, **arrays)
+            path.write_bytes(buffer.getvalue())
+            return
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".partial", delete=False) as file:
-            np.savez(file, archive=archive, name=members.name, offset=members.offset, size=members.size)
+            np.savez(file, **arrays)
         os.replace(file.name, path)
 
 

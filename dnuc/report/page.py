@@ -16,6 +16,7 @@ from jinja2 import Environment
 from PIL import Image
 
 from dnuc.errors import DnucError
+from dnuc.location import Location, filled
 from dnuc.report.captions import Caption, caption
 from dnuc.report.figures import FIGURES, Drawable, drawables
 from dnuc.report.findings import Findings, Images
@@ -41,7 +42,7 @@ class Shown:
     width: float  # inches
 
 
-def write_report(results: Results, images: Images | None = None) -> Path:
+def write_report(results: Results, images: Images | None = None) -> Location:
     """Draw and write everything that a run can tell so far, into its directory report/.
 
     index.html (self-contained: no request leaves the page), figures/<name>.png and .pdf, tables/layers and
@@ -58,7 +59,7 @@ def write_report(results: Results, images: Images | None = None) -> Path:
 
     Returns
     -------
-    Path
+    Path or URL
         Of index.html.
 
     Raises
@@ -71,15 +72,15 @@ def write_report(results: Results, images: Images | None = None) -> Path:
     findings = Findings(results, images)
     if findings.layers.empty:
         raise DnucError(f"run {results.path} has no layers yet, so there is nothing to report: run its job first")
-    directory = results.path / "report"
-    for part in ("figures", "tables"):
-        shutil.rmtree(directory / part, ignore_errors=True)
-        (directory / part).mkdir(parents=True)
-    shown, missing = _draw_all(findings, directory / "figures")
-    tables = write_tables(findings, directory / "tables")
-    page = render_page(findings, shown, missing, tables)
-    (directory / "index.html").write_text(page, encoding="utf-8")
-    return directory / "index.html"
+    with filled(results.path / "report") as directory:
+        for part in ("figures", "tables"):
+            shutil.rmtree(directory / part, ignore_errors=True)
+            (directory / part).mkdir(parents=True)
+        shown, missing = _draw_all(findings, directory / "figures")
+        tables = write_tables(findings, directory / "tables")
+        page = render_page(findings, shown, missing, tables)
+        (directory / "index.html").write_text(page, encoding="utf-8")
+    return results.path / "report" / "index.html"
 
 
 def _draw_all(findings: Findings, directory: Path) -> tuple[list[Shown], list[Drawable]]:

@@ -11,6 +11,8 @@ import zarr
 from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 
 from dnuc.errors import StoreError
+from dnuc.location import locate
+from dnuc.store.opening import reached, zarr_store
 from dnuc.store.schema import STAGES, Variable
 
 CHUNK_BYTES = 128 * 2**20
@@ -48,14 +50,16 @@ class StoredArray:
     Indexing returns NumPy arrays; a checksum that fails is a `DamagedError` that names the array and place.
     """
 
-    run: str  # the run directory
+    run: str  # the run directory, or its URL
     group: str
     name: str
 
     @cached_property
     def _array(self) -> Any:
+        path = locate(self.run)
         try:
-            return zarr.open_array(self.run, path=f"{self.group}/{self.name}", mode="r", zarr_format=3)
+            with reached(path):
+                return zarr.open_array(zarr_store(path), path=f"{self.group}/{self.name}", mode="r", zarr_format=3)
         except (ValueError, OSError) as error:
             reason = f"its description zarr.json cannot be read ({error})"
             raise DamagedError(self.run, self.group, self.name, (), reason) from None
@@ -89,7 +93,9 @@ class StoredArray:
     @property
     def lost(self) -> int:
         """Chunks without a file. A finished array has none, for chunks of fill values are written too."""
-        return self._array.nchunks - self._array.nchunks_initialized
+        array = self._array
+        with reached(locate(self.run)):
+            return array.nchunks - array.nchunks_initialized
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -97,7 +103,8 @@ class StoredArray:
     def __getitem__(self, key: Any) -> np.ndarray:
         array = self._array
         try:
-            return array[key]
+            with reached(locate(self.run)):
+                return array[key]
         except (ValueError, OSError) as error:
             keys = key if isinstance(key, tuple) else (key,)
             first = tuple(k.start or 0 if isinstance(k, slice) else k if isinstance(k, int) else 0 for k in keys)

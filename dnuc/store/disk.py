@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from dnuc.errors import ResourceError
+from dnuc.location import Location
 
 WAYS_OUT = {
     errno.ENOSPC: "make room there",
@@ -23,7 +24,7 @@ WAYS_OUT = {
 
 
 @contextmanager
-def disk_errors_told(directory: Path) -> Iterator[None]:
+def disk_errors_told(directory: Location) -> Iterator[None]:
     """Refuse, with the way out, what the disk of a run directory refuses while the block runs.
 
     Raises
@@ -39,11 +40,10 @@ def disk_errors_told(directory: Path) -> Iterator[None]:
         raise ResourceError(_told(error, directory)) from error
 
 
-def _told(error: OSError, directory: Path) -> str:
+def _told(error: OSError, directory: Location) -> str:
     name = f" ({error.filename})" if error.filename else ""
-    free = (
-        f"; {free_bytes(directory):,} bytes are free on its disk" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
-    )
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    free = f"; {free_bytes(directory):,} bytes are free on its disk" if full and isinstance(directory, Path) else ""
     return (
         f"the run {directory}: a file{name} could not be written or read: {os.strerror(error.errno or 0)}{free}. What "
         f"is finished is stored: {WAYS_OUT[error.errno or 0]}, and start the same command again to go on"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import xarray as xr
 
 from dnuc.errors import LayerError, StoreError, closest
 from dnuc.job import Job, read_job
+from dnuc.location import Location
 from dnuc.store.networks import networks_table
 from dnuc.store.run import RunStore, dropped_words, stage_group
 from dnuc.store.taxonomy import stored_taxonomy
@@ -69,7 +69,7 @@ _OVERLAPS = ("label_overlap", "macro_overlap", "input_overlap", "output_overlap"
 class Results:
     """A finished or unfinished run, opened for reading. What is not computed yet is absent or NaN."""
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Location) -> None:
         self.store = RunStore.open(path)
         self.path = self.store.path
 

@@ -14,8 +14,8 @@ import shutil
 import uuid
 import warnings
 from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Any
+from contextlib import suppress
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
@@ -23,8 +23,10 @@ import zarr
 
 from dnuc._version import __version__
 from dnuc.errors import StoreError
+from dnuc.location import Location, ObjectPath, locate, remove_tree
 from dnuc.store import arrays
 from dnuc.store.arrays import DESCRIPTION, DamagedError, StoredArray
+from dnuc.store.opening import reached, zarr_store
 from dnuc.store.schema import STAGES
 
 DROPPED = "dropped to stay within activations.storage_budget"  # what happened to activations that are not there
@@ -42,10 +44,11 @@ def digest(*parts: Any) -> str:
 
 
 class RunStore:
-    """The door to one run directory. Small to pickle: only the path travels."""
+    """The door to one run directory, or to one below a URL of an object store. Small to pickle: only that travels."""
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path).resolve()
+    def __init__(self, path: str | Location) -> None:
+        self.path: Location = locate(path).resolve()
+        self._writable: dict[tuple[str, str], Any] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (RunStore, (str(self.path),))
@@ -54,25 +57,30 @@ class RunStore:
         return f"RunStore({str(self.path)!r})"
 
     @classmethod
-    def create(cls, path: str | Path) -> RunStore:
+    def create(cls, path: str | Location) -> RunStore:
         """Open a run directory, making it if it is not there. A directory with other content is refused."""
         store = cls(path)
-        if store.path.exists() and not (store.path / "zarr.json").is_file() and any(store.path.iterdir()):
-            raise StoreError(
-                f"{store.path} exists, is not empty and is not a dnuc run: give another directory with --out"
-            )
-        store.path.mkdir(parents=True, exist_ok=True)
         if not (store.path / "zarr.json").is_file():
+            if is_used(store.path):
+                raise StoreError(
+                    f"{store.path} exists, is not empty and is not a dnuc run: give another directory with --out"
+                )
+            if not isinstance(store.path, ObjectPath):
+                store.path.mkdir(parents=True, exist_ok=True)
             store._make_root()
         return cls.open(path)
 
     def _make_root(self) -> None:
-        zarr.create_group(str(self.path), attributes={"dnuc_format": FORMAT, "dnuc_version": __version__})
+        with reached(self.path):
+            attributes = {"dnuc_format": FORMAT, "dnuc_version": __version__}
+            zarr.create_group(zarr_store(self.path), attributes=attributes)
 
     @classmethod
-    def open(cls, path: str | Path) -> RunStore:
+    def open(cls, path: str | Location) -> RunStore:
         """Open an existing run directory."""
         store = cls(path)
+        if isinstance(store.path, ObjectPath):
+            store.path.check()
         if not (store.path / "zarr.json").is_file():
             raise StoreError(f"{store.path} is not a dnuc run directory (it has no zarr.json): run a job first")
         found = store.attributes("").get("dnuc_format")
@@ -94,14 +102,20 @@ class RunStore:
         if not self.exists(group):
             raise StoreError(f"run {self.path} has no {group or 'zarr.json'}: has the stage run?")
         try:
-            return dict(zarr.open_group(str(self.path), path=group, mode="r", use_consolidated=False).attrs)
+            with reached(self.path):
+                return dict(self._group(group, "r").attrs)
         except (ValueError, OSError) as error:
             reason = f"its description zarr.json cannot be read ({error})"
             raise DamagedError(str(self.path), group, DESCRIPTION, (), reason) from None
 
     def describe(self, group: str, **attributes: Any) -> None:
         """Record values about a group, which is made if need be. Only one process may do so at a time."""
-        zarr.open_group(str(self.path), path=group, mode="a", use_consolidated=False).update_attributes(attributes)
+        with reached(self.path):
+            self._group(group, "a").update_attributes(attributes)
+
+    def _group(self, group: str, mode: Literal["r", "a"]) -> zarr.Group:
+        store = zarr_store(self.path)
+        return zarr.open_group(store, path=group, mode=mode, zarr_format=3, use_consolidated=False)
 
     def is_complete(self, group: str, digest: str | None = None) -> bool:
         """Whether a stage is finished (and, with a digest, depends on just that)."""
@@ -137,6 +151,10 @@ class RunStore:
 
     def drop(self, group: str) -> None:
         """Delete a group and all in it. It is renamed first: what an interrupted deletion leaves is no group."""
+        self._writable.clear()
+        if isinstance(self.path, ObjectPath):
+            remove_tree(self.path / group)  # which begins with what makes it a group
+            return
         if (self.path / group).exists():
             doomed = self.path / f".dropped-{uuid.uuid4().hex}"
             (self.path / group).rename(doomed)
@@ -179,7 +197,8 @@ class RunStore:
 
     def discard(self, group: str, name: str) -> None:
         """Delete one array."""
-        shutil.rmtree(self.path / group / name, ignore_errors=True)
+        self._writable.clear()
+        remove_tree(self.path / group / name, strict=False)
 
     def outdate(self, group: str) -> None:
         """Take back a group's completion marker: what it depends on is about to change."""
@@ -191,7 +210,8 @@ class RunStore:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Consolidated metadata", category=UserWarning)
             warnings.filterwarnings("ignore", message="Object at .* is not recognized", category=UserWarning)
-            zarr.consolidate_metadata(str(self.path), path=group or None)
+            with reached(self.path):
+                zarr.consolidate_metadata(zarr_store(self.path), path=group or None)
 
     # --- arrays -----------------------------------------------------------------------------------------------
 
@@ -206,15 +226,17 @@ class RunStore:
         """An empty array as the schema declares it, unless it is already there."""
         if (self.path / group / name / "zarr.json").is_file():
             return
-        parent = zarr.open_group(str(self.path), path=group, mode="a", use_consolidated=False)
-        arrays.create(parent, STAGES[group.rsplit("/", 1)[-1]][name], shape, chunks, dtype)
+        with reached(self.path):
+            parent = self._group(group, "a")
+            arrays.create(parent, STAGES[group.rsplit("/", 1)[-1]][name], shape, chunks, dtype)
 
     def save(self, group: str, values: Mapping[str, Any]) -> None:
         """Write whole arrays by their declared names, replacing those of an interrupted attempt."""
         for name, value in values.items():
             content = np.asarray(value)
             if (self.path / group / name).is_dir():
-                shutil.rmtree(self.path / group / name)
+                self._writable.clear()
+                remove_tree(self.path / group / name)
             self.declare(group, name, content.shape)
             if content.size:
                 self.write(group, name, (slice(None),) * content.ndim, content)
@@ -222,8 +244,14 @@ class RunStore:
     def write(self, group: str, name: str, key: Any, value: Any) -> None:
         """Write a region, which must be whole chunks (and whole shards): two writers of one lose data."""
         # a chunk of fill values is written as any other, or it could not be told from one that is lost
-        array: Any = zarr.open(str(self.path), path=f"{group}/{name}", mode="r+", config={"write_empty_chunks": True})
-        array[key] = value
+        where, full = zarr_store(self.path), {"write_empty_chunks": True}
+        with reached(self.path):
+            array = self._writable.get((group, name))
+            if array is None:
+                array = zarr.open(where, path=f"{group}/{name}", mode="r+", zarr_format=3, config=full)
+            if isinstance(self.path, ObjectPath):  # to look it up takes as long there as to write a chunk
+                self._writable[group, name] = array
+            array[key] = value
 
     def array(self, group: str, name: str) -> StoredArray:
         """An array by its address, to index or to send to a worker."""
@@ -252,6 +280,8 @@ class RunStore:
     def flags(self, group: str, name: str) -> np.ndarray:
         """A ledger of finished work as booleans. An unreadable entry counts as not finished."""
         ledger = self.array(group, name)
+        with suppress(DamagedError):
+            return ledger[:] == 1
         done = np.zeros(ledger.shape, dtype=bool)
         step = ledger.chunks[0]
         for start in range(0, len(done), step):
@@ -293,7 +323,10 @@ class RunStore:
         """The arrays of some groups as one lazy xarray Dataset with named dimensions."""
         parts = [
             xr.open_zarr(
-                str(self.path), group=g, consolidated=False, drop_variables=["block_done", "tile_redone", "last_merge"]
+                zarr_store(self.path),
+                group=g,
+                consolidated=False,
+                drop_variables=["block_done", "tile_redone", "last_merge"],
             )
             for g in groups
         ]
@@ -341,3 +374,11 @@ def stage_group(model: str, layer: str, stage: str) -> str:
     'models/resnet/layer4.2/neighbors'
     """
     return f"models/{model}/{layer}/{stage}"
+
+
+def is_used(path: Location) -> bool:
+    """Whether anything is at a path already: files in the directory, objects below the URL."""
+    if isinstance(path, ObjectPath):
+        path.check()
+        return path.exists()
+    return path.exists() and any(path.iterdir())

@@ -11,7 +11,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
@@ -20,10 +20,13 @@ from typing import Any
 import psutil
 
 from dnuc.errors import StoreError
+from dnuc.location import Location, ObjectPath
+from dnuc.store.lease import is_own_process
 from dnuc.store.lock import LOCK, holder
 
 REQUEST = "cancel"  # in the run directory, while a run is active; who wants it to end writes into it
 LOOK_EVERY = 1.0  # seconds between looks at it
+LOOK_AT_OBJECTS = 3.0  # the same on an object store, where each is a request
 LOOK_OFTEN = 0.1  # seconds between looks at whether a run has ended
 
 
@@ -32,8 +35,10 @@ class Stopped(KeyboardInterrupt):
 
 
 @contextmanager
-def stoppable(directory: Path) -> Iterator[None]:
+def stoppable(directory: Location, lost: Callable[[], str | None] = lambda: None) -> Iterator[None]:
     """While the block runs, SIGTERM and a request in the run directory end it by `Stopped`.
+
+    So does the loss of the directory to another run, which `lost` tells; see `alone`.
 
     Batch systems, containers and service managers send SIGTERM before they kill. The request is written into a file
     that is there all the time: a network file system looks at an open file's content, while it may believe for a minute
@@ -41,6 +46,9 @@ def stoppable(directory: Path) -> Iterator[None]:
     thread does not notice either.
     """
     request, ended = directory / REQUEST, threading.Event()
+    pause = LOOK_EVERY
+    if isinstance(request, ObjectPath):
+        request, pause = request.briskly(), LOOK_AT_OBJECTS
     request.write_text("", encoding="utf-8")
     asked: list[str] = []
 
@@ -48,9 +56,10 @@ def stoppable(directory: Path) -> Iterator[None]:
         raise Stopped(asked[0] if asked else "SIGTERM")
 
     def look() -> None:
-        while not ended.wait(LOOK_EVERY):
-            with suppress(OSError):
+        while not ended.wait(pause):
+            with suppress(OSError, StoreError):
                 asked.extend(request.read_text(encoding="utf-8").splitlines()[:1])
+            asked.extend(reason for reason in [lost()] if reason is not None)
             if asked:
                 os.kill(os.getpid(), signal.SIGTERM)
                 return
@@ -71,7 +80,7 @@ def stoppable(directory: Path) -> Iterator[None]:
 
 
 @contextmanager
-def leaving_at_once(directory: Path) -> Iterator[None]:
+def leaving_at_once(directory: Location) -> Iterator[None]:
     """While the block runs, a second Ctrl-C ends the process on the spot.
 
     The first one has what is finished stored, tasks cancelled and workers ended, which takes seconds, or for ever where
@@ -83,7 +92,8 @@ def leaving_at_once(directory: Path) -> Iterator[None]:
     def interrupt(number: int, frame: FrameType | None) -> None:
         if pressed:
             with suppress(OSError):
-                if (holder(directory) or {}).get("pid") == os.getpid():
+                # of an object store it stays: the next run on this machine sees that its holder is gone
+                if not isinstance(directory, ObjectPath) and (holder(directory) or {}).get("pid") == os.getpid():
                     (directory / LOCK).unlink()
             os.write(2, b"\nStopped at once. What is finished is stored: the same command goes on from here.\n")
             os._exit(130)
@@ -102,7 +112,7 @@ def leaving_at_once(directory: Path) -> Iterator[None]:
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def cancel(directory: Path, *, wait: float = 60.0, force: bool = False) -> str | None:
+def cancel(directory: Location, *, wait: float = 60.0, force: bool = False) -> str | None:
     """End the run that is active in a directory, and say how it ended; None if none is active.
 
     On this host its process gets SIGINT, as from Ctrl-C (unless it ignores that, as what a script starts in the
@@ -120,7 +130,7 @@ def cancel(directory: Path, *, wait: float = 60.0, force: bool = False) -> str |
     if owner is None:
         return None
     who = f"process {owner['pid']} on {owner['host']}"
-    if owner["host"] == socket.gethostname() and _holds(int(owner["pid"]), directory / LOCK):
+    if owner["host"] == socket.gethostname() and _holds(owner, directory):
         pid = int(owner["pid"])
         first = () if _ignores_sigint(pid) else (signal.SIGINT,)
         signals = [*first, signal.SIGTERM, *((signal.SIGKILL,) if force else ())]
@@ -136,15 +146,20 @@ def cancel(directory: Path, *, wait: float = 60.0, force: bool = False) -> str |
     if _gone(directory, owner, wait):
         return f"{who} ended when asked"
     raise StoreError(
-        f"{who} was asked to end, and did not within {wait:.0f} s: see whether it is alive. If it is gone, delete "
-        f"{directory / LOCK}"
+        f"{who} was asked to end, and did not within {wait:.0f} s: see whether it is alive. If it is gone, "
+        + ("go on with --take-over" if isinstance(directory, ObjectPath) else f"delete {directory / LOCK}")
     )
 
 
-def _ask(directory: Path, who: str) -> None:
+def _ask(directory: Location, who: str) -> None:
+    request, text = directory / REQUEST, f"cancelled by {_user()} on {socket.gethostname()}\n"
     try:
-        with (directory / REQUEST).open("r+", encoding="utf-8") as file:
-            file.write(f"cancelled by {_user()} on {socket.gethostname()}\n")
+        if isinstance(request, ObjectPath):
+            request.version()  # a run that does not look for it is not asked
+            request.write_text(text)
+            return
+        with request.open("r+", encoding="utf-8") as file:
+            file.write(text)
     except OSError as error:
         raise StoreError(f"{who} cannot be asked to end: {error}") from None
 
@@ -156,8 +171,11 @@ def _user() -> str:
         return f"user {os.getuid()}"
 
 
-def _holds(pid: int, lock: Path) -> bool:
+def _holds(owner: dict[str, Any], directory: Location) -> bool:
     """Whether a process of this user has the lock file open: its number alone may by now be another's."""
+    if isinstance(directory, ObjectPath):
+        return is_own_process(owner)
+    pid, lock = int(owner["pid"]), directory / LOCK
     try:
         return any(os.path.samefile(file.path, lock) for file in psutil.Process(pid).open_files())
     except (psutil.Error, OSError):
@@ -174,11 +192,11 @@ def _ignores_sigint(pid: int) -> bool:
     return bool(int(ignored, 16) >> (signal.SIGINT - 1) & 1)
 
 
-def _gone(directory: Path, owner: dict[str, Any], wait: float) -> bool:
+def _gone(directory: Location, owner: dict[str, Any], wait: float) -> bool:
     """Whether it lets go of the directory within so many seconds."""
     end = time.monotonic() + wait
     while holder(directory) == owner:
         if time.monotonic() > end:
             return False
-        time.sleep(LOOK_OFTEN)
+        time.sleep(LOOK_EVERY if isinstance(directory, ObjectPath) else LOOK_OFTEN)
     return True

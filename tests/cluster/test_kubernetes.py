@@ -117,6 +117,14 @@ def test_pods_are_nobody_in_particular(place):
         assert [item["path"] for item in secret["items"]] == ["ca.pem", f"{role}.pem", f"{role}-key.pem"]
 
 
+def test_credentials_of_an_object_store_are_given_to_those_who_use_it(place):
+    job = job_manifests(place.model_copy(update={"store_secret": "dnuc-store"}), "dnuc-x", ["dnuc"], {})["items"][1]
+    check(job)
+    given = {role: pod["containers"][0].get("envFrom") for role, pod in pods(job).items()}
+    secret = [{"secretRef": {"name": "dnuc-store"}}]
+    assert given == {"client": secret, "worker": secret, "scheduler": None}
+
+
 def test_no_address_in_them_is_plain(place):
     """The operator tells pods a tcp:// address unless they have one of their own."""
     job = job_manifests(place, "dnuc-x", ["dnuc"], {})["items"][1]

@@ -21,7 +21,11 @@ N, FEATURES, ROWS = 100, 70, 16
 def store(request, tmp_path, monkeypatch):
     """Activations of 100 samples in 7 blocks, complete; the chunks of a block share a shard."""
     monkeypatch.setattr(arrays, "CHUNK_BYTES", getattr(request, "param", 2**20))
-    store = RunStore.create(tmp_path / "run")
+    return fill(tmp_path / "run")
+
+
+def fill(path):
+    store = RunStore.create(path)
     values = np.random.default_rng(0).standard_normal((N, FEATURES)).astype(np.float32)
     store.begin(GROUP, "d")
     store.declare(GROUP, "activation", values.shape, (ROWS, 8))

@@ -41,6 +41,7 @@ class Kubernetes(Workers):
     claim: Label  # PersistentVolumeClaim with data and run directories, ReadWriteMany
     mount: Annotated[str, Field(pattern=r"^/")] = "/data"  # where it is mounted in every pod
     secret: Label = "dnuc-certs"
+    store_secret: Label | None = None  # its keys become environment variables: credentials of an object store
     gpus: Annotated[int, Field(ge=0)] = 0  # of a worker
     user: Annotated[int, Field(ge=1)] = 1000  # user and group of all processes, who own the files on the volume
     wait: str = "600s"  # for the first worker

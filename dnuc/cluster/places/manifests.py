@@ -118,6 +118,8 @@ def _pod(place: Kubernetes, role: str, container: str, command: list[str], resou
         ],
         "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": place.claim}}],
     }
+    if place.store_secret is not None and role != "scheduler":
+        pod["containers"][0]["envFrom"] = [{"secretRef": {"name": place.store_secret}}]
     if place.tls is not None:
         mounts, volumes = pod["containers"][0]["volumeMounts"], pod["volumes"]
         mounts.append({"name": "certs", "mountPath": CERTS, "readOnly": True})

@@ -19,6 +19,8 @@ from dnuc.cluster.places.optional import need
 from dnuc.cluster.places.workers import LOOPBACK_DASHBOARD, WORKER_OPTIONS, Workers
 from dnuc.cluster.security import Beside
 from dnuc.cluster.submission import Order, Receipt, call, receipt
+from dnuc.errors import JobError
+from dnuc.location import ObjectPath
 
 SCRIPT, PLACE = "submitted.sbatch", "submitted.toml"  # in the run directory
 LEFT = 300  # seconds before its time is up at which a job stops its run and goes into the queue again
@@ -99,6 +101,11 @@ class Slurm(Workers):
         launcher = f"srun --ntasks={self.workers} --cpus-per-task={self.threads * self.cores}"
         same = {name: getattr(self, name) for name in ("cores", "device", "tls", "insecure", "threads", "memory")}
         place = Mpi(launcher=launcher, python=self.python, interface=self.interface, wait="600s", **same)
+        if isinstance(order.run, ObjectPath):
+            raise JobError(
+                f"{order.run}: a batch job needs its script and its log on a disk that the nodes share. Give a run "
+                "directory there, or write the script by hand, as deploy/slurm.sbatch shows: its `dnuc run` takes both"
+            )
         (order.run / PLACE).write_text(tomli_w.dumps(place.model_dump(mode="json", exclude_none=True)))
         script = order.run / SCRIPT
         script.write_text(self.script(order), encoding="utf-8")
