@@ -4,7 +4,7 @@ A directory is a `pathlib.Path`, as ever. An `ObjectPath` answers the few of its
 way, so most code need not know which one it has; what differs is here.
 """
 
-from dnuc.location.files import filled, free_bytes, remove_tree, replace_file
+from dnuc.location.files import filled, free_bytes, remove_tree, replace_file, subdirectories
 from dnuc.location.journal import Journal, journal
 from dnuc.location.objects import Location, ObjectPath, locate
 
@@ -18,4 +18,5 @@ __all__ = [
     "locate",
     "remove_tree",
     "replace_file",
+    "subdirectories",
 ]

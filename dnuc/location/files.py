@@ -36,6 +36,15 @@ def remove_tree(path: Location, *, strict: bool = True) -> None:
     path.remove([o for o in objects if o.name != "zarr.json"])
 
 
+def subdirectories(path: Location) -> list[Location]:
+    """The directories in a directory."""
+    if not isinstance(path, ObjectPath):
+        return [entry for entry in path.iterdir() if entry.is_dir()]
+    inside = len(path.key) + 1 if path.key else 0
+    below = [o.key[inside:].split("/") for o in path.below()]
+    return [path / name for name in dict.fromkeys(parts[0] for parts in below if len(parts) > 1)]
+
+
 def free_bytes(path: Location) -> int | None:
     """Room on the disk of a directory; None for an object store, which is never full."""
     return None if isinstance(path, ObjectPath) else shutil.disk_usage(path).free

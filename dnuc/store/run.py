@@ -23,7 +23,7 @@ import zarr
 
 from dnuc._version import __version__
 from dnuc.errors import StoreError
-from dnuc.location import Location, ObjectPath, locate, remove_tree
+from dnuc.location import Location, ObjectPath, locate, remove_tree, subdirectories
 from dnuc.store import arrays
 from dnuc.store.arrays import DESCRIPTION, DamagedError, StoredArray
 from dnuc.store.opening import reached, zarr_store
@@ -176,7 +176,7 @@ class RunStore:
 
     def clean(self) -> None:
         """Delete what interrupted deletions left."""
-        for leftover in self.path.glob(".dropped-*"):
+        for leftover in () if isinstance(self.path, ObjectPath) else self.path.glob(".dropped-*"):
             shutil.rmtree(leftover)
 
     def _take_back(self, group: str) -> None:
@@ -189,10 +189,10 @@ class RunStore:
 
     def _delete_arrays(self, group: str) -> bool:
         """Whether there was anything left to delete."""
-        arrays = [entry for entry in (self.path / group).iterdir() if entry.is_dir()]
+        arrays = subdirectories(self.path / group)
         for directory in arrays:
             (directory / "zarr.json").unlink(missing_ok=True)  # without it there is no array to be read
-            shutil.rmtree(directory, ignore_errors=True)
+            remove_tree(directory, strict=False)
         return bool(arrays)
 
     def discard(self, group: str, name: str) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from dnuc.errors import StoreError
-from dnuc.location import ObjectPath, filled, free_bytes, journal, locate, remove_tree, replace_file
+from dnuc.location import ObjectPath, filled, free_bytes, journal, locate, remove_tree, replace_file, subdirectories
 from dnuc.location import bucket as client
 from dnuc.location.bucket import explained
 from tests.buckets import environment, make_bucket
@@ -96,6 +96,8 @@ def test_trees_are_removed(place, tmp_path):
         if isinstance(place, Path):
             file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text("content")
+    assert sorted(str(d) for d in subdirectories(place)) == [str(place / "group")]
+    assert [d.name for d in subdirectories(place / "group")] == ["array"]
     remove_tree(place / "group")
     assert not (place / "group").exists()
     assert (place / "grouped").is_file()
