@@ -12,6 +12,7 @@ from dnuc._version import __version__
 
 if TYPE_CHECKING:
     from dnuc.data.wordnet import wordnet_taxonomy
+    from dnuc.drawing import draw_peak_map, draw_tree
     from dnuc.estimators import DensityPeaks, TwoNN
     from dnuc.landscape import (
         Agreement,
@@ -113,6 +114,8 @@ _HOME = {
     "wordnet_taxonomy": "dnuc.data.wordnet",
     "DensityPeaks": "dnuc.estimators",
     "TwoNN": "dnuc.estimators",
+    "draw_tree": "dnuc.drawing",
+    "draw_peak_map": "dnuc.drawing",
     "run": "dnuc.notebook",
     "open_run": "dnuc.notebook",
     "Run": "dnuc.notebook",
@@ -151,6 +154,8 @@ __all__ = [
     "decimation",
     "dendrogram",
     "density_peaks",
+    "draw_peak_map",
+    "draw_tree",
     "gaussian_surrogate",
     "gride",
     "hubness",

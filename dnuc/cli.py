@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import os
-import socket
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from dnuc import cli_cluster
+from dnuc import cli_cluster, cli_status
 from dnuc._version import __version__
 from dnuc.errors import DnucError
-from dnuc.location import Location
-from dnuc.units import duration, hours_minutes, pace, size
+from dnuc.units import duration, hours_minutes, size
 
 if TYPE_CHECKING:
     from dnuc.plan import Plan
@@ -121,6 +117,10 @@ def run(
         bool, typer.Option("--take-over", help="Take the run directory from a run on another host that is gone.")
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only the path of the report.")] = False,
+    report: Annotated[bool, typer.Option("--report/--no-report", help="Draw figures, tables and the page.")] = True,
+    performance: Annotated[
+        bool, typer.Option("--performance-report", help="Save Dask's report of this attempt: performance.html.")
+    ] = False,
 ) -> None:
     """Compute a job, or go on with one that was stopped; what is complete is skipped."""
     from dnuc.job import read_job
@@ -133,7 +133,8 @@ def run(
     while True:
         try:
             with leaving_at_once(run_directory(settings, out)):
-                path = run_job(settings, on, out, quiet=quiet, force=force, take_over=take_over)
+                how = {"quiet": quiet, "force": force, "report": report, "take_over": take_over}
+                path = run_job(settings, on, out, **how, performance=performance)
             break
         except DamagedError as error:
             if str(error) in repaired:  # a disk that damages what was just written will do so again
@@ -147,33 +148,28 @@ def run(
             why = f" ({stop})" if str(stop) else ""
             typer.echo(f"\nStopped{why}. What is finished is stored: the same command goes on from here.", err=True)
             raise typer.Exit(130) from None
-    typer.echo(f"report: {path / 'report' / 'index.html'}")
+    typer.echo(f"report: {path / 'report' / 'index.html'}" if report else f"run: {path}")
 
 
 @app.command()
 def status(path: RunPath) -> None:
     """Say what a run holds and how its last attempt ended: works while it runs, and where its files are seen."""
+    from dnuc.cluster import read_progress
     from dnuc.cluster.submission import read_receipt
     from dnuc.store import DROPPED, RunStore, survey_run
 
     store = RunStore.open(path)
-    found, attempt = survey_run(store), _last_attempt(store.path)
+    found, attempt = survey_run(store), read_progress(store.path)
     name = found.job.name if found.job is not None else store.path.name
     stored = "complete" if found.complete else "not complete"
     stored += ", for it was finished for a job that was changed since" if found.changed else ""
     typer.echo(f"{name}: {stored}")
-    typer.echo(f"last attempt: {_ending(attempt)}")
+    for line in cli_status.attempt_lines(attempt):
+        typer.echo(line)
     submitted = read_receipt(store.path)
-    if submitted is not None and submitted.time > attempt.get("updated", 0):
+    if submitted is not None and submitted.time > (attempt["updated"] if attempt else 0):
         typer.echo(f"submitted: {submitted}, {duration(time.time() - submitted.time)} ago; it has not begun")
-    table = Table()
-    table.add_column("stage")
-    for column in ("stored", "", "last attempt"):
-        table.add_column(column, justify="right")
-    for stage in found.stages:
-        records = [r for r in attempt.get("stages", []) if r["name"] == stage.name]
-        table.add_row(stage.name, str(stage.whole), str(stage.pieces or ""), _pace(records))
-    Console(width=None if sys.stdout.isatty() else 120).print(table)
+    cli_status.print_stages(found, attempt)
     if found.dropped:
         typer.echo(f"activations of {found.dropped} layers were {DROPPED}; those in activations.keep stay")
 
@@ -192,42 +188,6 @@ def report(path: RunPath) -> None:
 app.command()(cli_cluster.submit)
 app.command()(cli_cluster.cancel)
 app.command()(cli_cluster.certs)
-
-
-def _last_attempt(path: Location) -> dict[str, Any]:
-    """What progress.json tells; nothing if no attempt came, or the file was left behind or emptied by a power cut."""
-    try:
-        return json.loads((path / "progress.json").read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
-        return {}
-
-
-def _ending(attempt: dict[str, Any]) -> str:
-    if not attempt:
-        return "none is recorded (there is no progress.json that can be read)"
-    state = attempt["state"]
-    if state == "running" and attempt["host"] == socket.gethostname() and not _alive(attempt["pid"]):
-        state = "died (its process is gone); the same command goes on from where it was"
-    message = f": {attempt['message']}" if attempt.get("message") else ""
-    return f"{state}, told {duration(time.time() - attempt['updated'])} ago{message}"
-
-
-def _pace(records: list[dict[str, Any]]) -> str:
-    """What an attempt did in a stage; a stage of several networks has a record for each."""
-    if not records:
-        return ""
-    done, total, seconds = (sum(r[key] for r in records) for key in ("done", "total", "seconds"))
-    return f"{done:,}/{total:,} {records[-1]['unit']} in {seconds:.1f} s, {pace(records[-1])}"
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _version(wanted: bool) -> None:

@@ -96,8 +96,11 @@ def run(
     on: str | Path | Deployment | None = None,
     out: str | Location | None = None,
     *,
+    quiet: bool = False,
+    report: bool = True,
     force: bool = False,
     take_over: bool = False,
+    performance: bool = False,
 ) -> Run:
     """Compute what a job asks for and its run directory lacks, and open the result.
 
@@ -109,12 +112,25 @@ def run(
         Where: a deployment file, a scheduler file or a scheduler address; this machine when absent.
     out : path or URL, optional
         The run directory, also on an object store (s3://..., gs://...); runs/<job name> when absent.
+    quiet : bool
+        Print nothing; log.txt and progress.json in the run directory tell all the same.
+    report : bool
+        Draw figures, tables and the page too. Without, results come sooner, `Run.figure` draws what is wanted, and
+        another call (or `dnuc report RUN`) draws the rest.
     force : bool
         Go on with a run that another version of dnuc or torch computed.
     take_over : bool
         Take the run directory from a run on another host that is gone, though its lock is still there.
+    performance : bool
+        Save Dask's performance report of what is computed now, as performance.html in the run directory.
+
+    Examples
+    --------
+    >>> run = dnuc.run("jobs/digits.toml", quiet=True, report=False)  # doctest: +SKIP
+    >>> run.figure("dimension")  # doctest: +SKIP
     """
-    return Run(run_job(job, on, out, force=force, take_over=take_over))
+    how = {"quiet": quiet, "report": report, "force": force, "take_over": take_over, "performance": performance}
+    return Run(run_job(job, on, out, **how))
 
 
 def open_run(path: str | Location) -> Run:

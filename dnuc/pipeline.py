@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import tomli_w
 
 from dnuc._version import __version__
 from dnuc.activations.stage import Extractions, check_disk
-from dnuc.cluster import Cluster, Deployment, Progress, Task, connect, read_deployment
+from dnuc.cluster import Cluster, Deployment, Progress, Task, connect, performance_report, read_deployment
 from dnuc.data import open_source
 from dnuc.data.stage import manifest_digests, run_samples, samples_digest, training_data
 from dnuc.errors import DnucError, StoreError
@@ -51,7 +52,9 @@ def run_job(
     *,
     quiet: bool = False,
     force: bool = False,
+    report: bool = True,
     take_over: bool = False,
+    performance: bool = False,
 ) -> Location:
     """Compute everything a job asks for that its run directory does not hold yet; returns the run directory.
 
@@ -69,6 +72,10 @@ def run_job(
         Go on with a run that another version of dnuc or torch computed.
     take_over : bool
         Take the run directory from a run on another host that is gone, though its lock is still there.
+    report : bool
+        Draw the report too; a run without it is not complete.
+    performance : bool
+        Save Dask's performance report of this attempt as performance.html in the run directory.
 
     Raises
     ------
@@ -79,7 +86,8 @@ def run_job(
     deployment = on if isinstance(on, Deployment) else read_deployment(on)
     path = run_directory(job, out)
     with disk_errors_told(path):
-        return _run_in(RunStore.create(path), job, deployment, quiet, force, take_over)
+        how = {"quiet": quiet, "force": force, "report": report, "take_over": take_over, "performance": performance}
+        return _run_in(RunStore.create(path), job, deployment, **how)
 
 
 def run_directory(job: Job, out: str | Location | None = None) -> Location:
@@ -87,7 +95,17 @@ def run_directory(job: Job, out: str | Location | None = None) -> Location:
     return locate(out) if out is not None else Path("runs") / job.name
 
 
-def _run_in(store: RunStore, job: Job, deployment: Deployment, quiet: bool, force: bool, take_over: bool) -> Location:
+def _run_in(
+    store: RunStore,
+    job: Job,
+    deployment: Deployment,
+    *,
+    quiet: bool,
+    force: bool,
+    report: bool,
+    take_over: bool,
+    performance: bool,
+) -> Location:
     """Compute what a run directory lacks, while nobody else does, and tell how it ends."""
     with alone(store.path, take_over=take_over) as lost, stoppable(store.path, lost):
         progress = Progress(store.path, quiet=quiet, header={"job": job.name, "dnuc": __version__})
@@ -106,7 +124,8 @@ def _run_in(store: RunStore, job: Job, deployment: Deployment, quiet: bool, forc
                 for change in others:
                     progress.say(f"another version than computed the run until now: {change}")
                 note_versions(store, cluster.versions)
-                run_stages(store, job, cluster)
+                with performance_report(cluster, store.path / "performance.html") if performance else nullcontext():
+                    run_stages(store, job, cluster, report=report)
             state = "finished"
         except KeyboardInterrupt as stop:
             state, message = "stopped", str(stop)
@@ -120,7 +139,7 @@ def _run_in(store: RunStore, job: Job, deployment: Deployment, quiet: bool, forc
     return store.path
 
 
-def run_stages(store: RunStore, job: Job, cluster: Cluster) -> None:
+def run_stages(store: RunStore, job: Job, cluster: Cluster, *, report: bool = True) -> None:
     """Every stage of a job, on a cluster that is there."""
     mark_finished(store, None)
     accelerator_memory(cluster.capacity.device, cluster.client)  # a place without its device is refused now
@@ -143,8 +162,11 @@ def run_stages(store: RunStore, job: Job, cluster: Cluster) -> None:
     done += run_similarity(store, job, similarities, cluster)
     passes.drop_compared()
     shown = [done, job.title, job.report.model_dump(), *Results(store.path).dropped]
-    run_report(store, job, digest(RESULTS, __version__, *shown), cluster)
-    mark_finished(store, job)
+    key = digest(RESULTS, __version__, *shown)
+    if report:
+        run_report(store, job, key, cluster)
+    if _report_shows(store, key):
+        mark_finished(store, job)
     store.consolidate()
 
 
@@ -283,12 +305,16 @@ def _run_all(cluster: Cluster, name: str, tasks: list[Task]) -> None:
 
 def run_report(store: RunStore, job: Job, key: str, cluster: Cluster) -> None:
     """Figures, tables and the page, drawn in this process unless they show what is stored."""
-    if store.attributes("").get("report") == key and (store.path / "report" / "index.html").is_file():
+    if _report_shows(store, key):
         return
     with cluster.progress.stage("report", 1, "page") as stage:
         draw_report(store, job)
         store.describe("", report=key)
         stage.advance()
+
+
+def _report_shows(store: RunStore, key: str) -> bool:
+    return store.attributes("").get("report") == key and (store.path / "report" / "index.html").is_file()
 
 
 def draw_report(store: RunStore, job: Job) -> Location:
@@ -320,6 +346,7 @@ def _changes(store: RunStore, job: Job) -> list[str]:
 
 def _adopt(store: RunStore, job: Job, changes: list[str], progress: Progress) -> None:
     """Write the resolved job, and tell what changed."""
+    progress.start_afresh()
     for change in changes:
         if change != NEW:
             progress.say(f"changed since the last run: {change}")

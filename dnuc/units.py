@@ -56,13 +56,27 @@ def hours_minutes(seconds: float) -> str:
 def pace(record: Mapping[str, Any]) -> str:
     """How fast a stage goes and how long it will yet take, from its record in progress.json.
 
-    >>> pace({"per_second": 2.0, "seconds_left": 10.0})
-    '2/s, 10 s left'
+    >>> pace({"done": 3, "resumed": 1, "per_second": 2.0, "bytes_read_per_second": 35e6, "seconds_left": 10.0})
+    '2/s, 35 MB/s read, 10 s left'
+    >>> pace({"done": 1, "resumed": 1, "state": "running"})
+    'starting'
     """
-    if "flop_total" in record:
-        parts = [rate(record["flop_per_second"], "FLOP"), rate(record["bytes_per_second"], "B") + " read"]
-    else:
-        parts = [f"{record['per_second']:.3g}/s"]
+    if record["done"] <= record.get("resumed", 0) and record.get("state") == "running":
+        return "starting"
+    parts = [rate(record["flop_per_second"], "FLOP") if "flop_total" in record else f"{record['per_second']:.3g}/s"]
+    for what in ("read",) if "flop_total" in record else ("read", "written"):  # lists of neighbors are small
+        if passed := record.get(f"bytes_{what}_per_second"):
+            parts.append(f"{rate(passed, 'B')} {what}")
     if record.get("seconds_left") is not None:
         parts.append(f"{duration(record['seconds_left'])} left")
     return ", ".join(parts)
+
+
+def troubles(record: Mapping[str, Any]) -> list[str]:
+    """What a stage had to do again, from its record in progress.json; nothing, if all went well.
+
+    >>> troubles({"retries": 1, "repeated": 2}), troubles({"retries": 0, "repeated": 0})
+    (['1 retried', '2 repeated'], [])
+    """
+    words = {"retries": "retried", "repeated": "repeated"}
+    return [f"{record[key]} {word}" for key, word in words.items() if record.get(key)]

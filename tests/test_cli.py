@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from dnuc import __version__
 from dnuc.cli import app, main
+from dnuc.cluster import read_progress
 from dnuc.neighbors.calibration import Calibration
 from dnuc.pace import Pace
 from dnuc.store import RunStore
@@ -142,6 +143,16 @@ def test_run_prints_lines_to_stderr_and_the_report_to_stdout(here, dnuc, finishe
     assert "\x1b" not in err  # no terminal, no colors
 
 
+def test_run_without_a_report(here, dnuc, finished, tmp_path):
+    path = tmp_path / "run"
+    arguments = ("run", written_job(arrays_job(finished[0]), tmp_path), "--out", path, "-q", "--no-report")
+    assert dnuc(*arguments) == (0, f"run: {path}\n", "")
+    assert not (path / "report").exists()
+    _, out, _ = dnuc("status", path)
+    assert out.startswith("tiny: not complete\nlast attempt: finished")
+    assert row(out, "report")[1] == "0 of 1 page"
+
+
 def test_run_quietly(here, dnuc, copy):
     path, job = copy
     assert dnuc("run", job, "--out", path, "-q") == (0, f"report: {path}/report/index.html\n", "")
@@ -165,7 +176,7 @@ def test_an_unknown_place_is_refused(dnuc, copy):
 
 
 def test_control_c_ends_with_130_and_says_how_to_go_on(here, dnuc, copy, monkeypatch):
-    def stop(*_):
+    def stop(*_, **__):
         raise KeyboardInterrupt
 
     path, job = copy
@@ -227,6 +238,7 @@ def test_status_of_a_finished_run(dnuc, copy):
     assert row(out, "activations")[1:3] == ["3 of 3 layers", "12 of 12 blocks"]
     assert row(out, "neighbors")[1:3] == ["3 of 3 layers", "9 of 9 tiles"]
     assert re.fullmatch(r"9/9 tiles in \d+\.\d s, \S+ \SFLOP/s, \S+ \S+/s read", row(out, "neighbors")[3])
+    assert re.fullmatch(r"\d+\.\d \SiB", row(out, "neighbors")[4])
     assert [row(out, stage)[1] for stage in ("measures", "landscape")] == ["3 of 3 layers"] * 2
     assert row(out, "overlaps")[1] == "1 of 1 networks"
     assert row(out, "report")[1] == "1 of 1 page"
@@ -247,7 +259,7 @@ def test_status_after_an_attempt_with_nothing_to_do(here, dnuc, copy):
     dnuc("run", job, "--out", path, "-q")
     _, out, _ = dnuc("status", path)
     assert re.match(r"tiny: complete\nlast attempt: finished, told \d s ago\n", out)
-    assert row(out, "neighbors")[1:] == ["3 of 3 layers", "9 of 9 tiles", ""]
+    assert row(out, "neighbors")[1:] == ["3 of 3 layers", "9 of 9 tiles", "", ""]
 
 
 def test_a_failed_attempt_does_not_make_a_finished_run_a_failed_one(dnuc, copy, tmp_path):
@@ -274,7 +286,7 @@ def test_status_of_a_run_whose_job_was_changed(here, dnuc, copy, finished, tmp_p
     path, _ = copy
     job = written_job(arrays_job(finished[0], landscape={"z": 3.0}), tmp_path)
 
-    def stop(*_):
+    def stop(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("dnuc.pipeline.run_stages", stop)
@@ -291,13 +303,19 @@ def test_status_of_a_run_that_works(dnuc, copy):
         store.drop(f"models/net/{layer}/neighbors")
     stage = {"name": "neighbors", "state": "running", "done": 10, "total": 30, "unit": "tiles", "resumed": 0}
     stage |= {"seconds": 5.0, "per_second": 2.0, "seconds_left": 30.0, "note": "net/late", "flop": 1e12}
-    stage |= {"flop_total": 7e12, "flop_per_second": 2e11, "bytes_read": 10**9, "bytes_per_second": 2 * 10**8}
-    rewrite(path, state="running", host=socket.gethostname(), pid=os.getpid(), updated=time.time(), stages=[stage])
+    stage |= {"flop_total": 7e12, "flop_per_second": 2e11, "bytes_read_per_second": 2 * 10**8}
+    stage |= {"retries": 1, "repeated": 2, "peak_memory": {"0": 3 * 2**30, "1": 2**30}}
+    page = {"link": "http://127.0.0.1:8787/status", "host": "head-01", "port": 8787}
+    place = {"scheduler": "tls://head-01:8786", "workers": 2, "threads": 4, "task_memory": 1, "dashboard": page}
+    here = {"host": socket.gethostname(), "pid": os.getpid()}
+    rewrite(path, cluster=place, state="running", updated=time.time(), stages=[stage], **here)
     code, out, _ = dnuc("status", path)
     assert code == 0
     assert re.match(r"tiny: not complete\nlast attempt: running, told \d s ago\n", out)
-    pace = "10/30 tiles in 5.0 s, 200 GFLOP/s, 200 MB/s read, 30 s left"
-    assert row(out, "neighbors")[1:] == ["1 of 3 layers", "3 of 3 tiles", pace]
+    assert "  2 workers, 4 threads, scheduler tls://head-01:8786\n" in out
+    assert "  dashboard: http://127.0.0.1:8787/status, through `ssh -N -L 8787:127.0.0.1:8787 head-01`\n" in out
+    pace = "10/30 tiles in 5.0 s, 200 GFLOP/s, 200 MB/s read, 30 s left, 1 retried, 2 repeated"
+    assert row(out, "neighbors")[1:] == ["1 of 3 layers", "3 of 3 tiles", pace, "3.0 GiB"]
     assert row(out, "landscape")[1] == "1 of 3 layers"  # what was found with other neighbors does not count
 
 
@@ -315,6 +333,26 @@ def test_status_of_a_run_on_another_machine_does_not_guess(dnuc, copy):
     rewrite(path, state="running", host="elsewhere", pid=1)
     _, out, _ = dnuc("status", path)
     assert "last attempt: running, told " in out
+
+
+def test_status_of_a_run_that_is_silent(dnuc, copy):
+    """Another machine's processes cannot be looked at, but a run that works tells so every few seconds."""
+    path, _ = copy
+    stage = read_progress(path)["stages"][-1] | {"state": "running"}
+    rewrite(path, state="running", host="elsewhere", pid=17, updated=time.time() - 600, stages=[stage])
+    _, out, _ = dnuc("status", path)
+    assert "last attempt: running, told 10 min ago\n  it is silent: process 17 on elsewhere hangs, or its" in out
+
+
+def test_status_of_a_run_of_an_earlier_dnuc(dnuc, copy):
+    """Of before progress.json had counts of tasks."""
+    path, _ = copy
+    stage = {"name": "neighbors", "state": "done", "done": 9, "total": 9, "unit": "tiles", "seconds": 5.0}
+    old = {"job": "tiny", "host": "x", "pid": 1, "state": "finished", "message": "", "updated": time.time()}
+    old["stages"] = [stage | {"per_second": 2.0, "seconds_left": None, "resumed": 0, "note": ""}]
+    (path / "progress.json").write_text(json.dumps(old))
+    _, out, _ = dnuc("status", path)
+    assert row(out, "neighbors")[3:] == ["9/9 tiles in 5.0 s, 2/s", ""]
 
 
 def test_status_of_files_alone(dnuc, copy):

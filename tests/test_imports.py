@@ -13,12 +13,13 @@ PACKAGE = Path(dnuc.__file__).parent
 STAGES = ("data", "activations", "neighbors", "measures", "landscape", "report")
 
 # Who may import whom; a package may always import itself. "" is dnuc/__init__.py, which offers the public names.
-BASIS = {"errors", "_version", "units", "taxonomy", "location"}
+BASIS = {"errors", "_version", "units", "taxonomy", "location", "traffic"}
 HALF_WAY = {"job", "store", "cluster"} | BASIS
 MAY_IMPORT = {
     "_version": set(),
     "errors": set(),
     "units": set(),
+    "traffic": set(),
     "taxonomy": {"errors"},  # the type that samples, landscape and report share
     "location": {"errors"},  # a directory or an object store
     "job": BASIS,
@@ -31,12 +32,14 @@ MAY_IMPORT = {
     "pace": HALF_WAY | set(STAGES),
     "forecast": HALF_WAY | set(STAGES) | {"plan", "pace"},
     "notebook": HALF_WAY | set(STAGES) | {"pipeline", "plan"},
-    "cli": HALF_WAY | set(STAGES) | {"pipeline", "plan", "pace", "forecast", "notebook", "cli_cluster"},
+    "cli": HALF_WAY | set(STAGES) | {"pipeline", "plan", "pace", "forecast", "notebook", "cli_cluster", "cli_status"},
+    "cli_status": HALF_WAY,
     "cli_cluster": HALF_WAY | {"submit"},
     "submit": HALF_WAY | {"plan"},
     "__main__": {"cli"},
     "estimators": {"neighbors", "measures", "landscape"} | BASIS,
-    "": {"_version", "notebook", "taxonomy", "estimators"} | set(STAGES),
+    "drawing": {"landscape", "report"} | BASIS,
+    "": {"_version", "notebook", "taxonomy", "estimators", "drawing"} | set(STAGES),
 }
 # The Neighbors type, and the public searches for what needs neighbors of its own (subsets, ranks in another layer).
 EXCEPTION = (("dnuc.neighbors.lists", "dnuc.neighbors.search", "dnuc.neighbors.within"), {"measures", "landscape"})

@@ -1,5 +1,6 @@
 """The notebook's way in: `dnuc.run`, `dnuc.open_run`, and what a run gives."""
 
+import re
 import shutil
 
 import numpy as np
@@ -13,7 +14,7 @@ import dnuc
 from dnuc.errors import DataError, DnucError, LayerError, StoreError
 from dnuc.pipeline import run_job
 from dnuc.report import write_report
-from dnuc.store import RunStore, stored_tree
+from dnuc.store import RunStore, stored_tree, survey_run
 from tests.conftest import CLASSES, N, arrays_job, assert_same_results, digits_job, write_page, written_job
 
 
@@ -230,3 +231,78 @@ def test_images_are_shown_where_there_are_some(here, tmp_path):
     np.testing.assert_array_equal(image[..., 0], np.rint(load_digits().images[number] * (255 / 16)))
     with pytest.raises(DnucError, match=r"has no sample 120; samples are 0 \.\. 119"):
         run.image(120)
+
+
+# --- what is not there ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("ask", "setting"),
+    [
+        (lambda run: run.class_dimensions("late"), "[dimension] per_class = true"),
+        (lambda run: run.array("decimation", "decimation_value", "late"), "[dimension] decimation = true"),
+        (lambda run: run.array("spectrum", "variance_ratio", "late"), "[dimension] pca = true"),
+        (lambda run: run.attributes("surrogate", "late"), '[dimension] surrogate = ["late"]'),
+        (lambda run: run.array("measures", "macro_overlap", "late"), '[data] macro = "FILE"'),
+        (lambda run: run.array("measures", "neighborhood_entropy", "late"), "[data] source = ... with images"),
+        (lambda run: run.array("landscape", "branch_ari", "late"), '[data] taxonomy = "wordnet" or "FILE"'),
+        (lambda run: run.similarity("net", "information_imbalance"), "[similarity] imbalance = true"),
+        (lambda run: run.similarity("net", "linear_cka"), '[similarity] cka = ["linear"]'),
+        (lambda run: run.similarity("net", "gaussian_cka"), '[similarity] cka = ["gaussian"]'),
+        (lambda run: run.similarity("net", "svcca"), "[similarity] svcca = true"),
+        (lambda run: run.similarity("net", "pwcca"), "[similarity] pwcca = true"),
+    ],
+)
+def test_what_the_job_does_not_ask_for_comes_with_the_setting(run, ask, setting):
+    with pytest.raises(StoreError, match=re.escape(f"the job does not ask for it: set {setting}")):
+        ask(run)
+
+
+def test_what_is_asked_for_and_not_there_is_still_to_come(finished, tmp_path):
+    path = tmp_path / "run"
+    shutil.copytree(finished[1], path)
+    store = RunStore.open(path)
+    store.drop("models/net/late/landscape")
+    store.describe("models/net/late/measures", complete=False)
+    store.drop("models/net/overlaps")
+    run = dnuc.open_run(path)
+    for ask in (run.landscape, run.density, run.anchors, run.tree):
+        with pytest.raises(StoreError, match=r"has no landscape: it is not computed yet: run the job again to go on"):
+            ask("late")
+    with pytest.raises(StoreError, match=r"measures in .* is not finished: run the job again"):
+        run.array("measures", "label_overlap", "late")
+    with pytest.raises(StoreError, match=r"no overlaps of model 'net' yet: run the job again to go on"):
+        run.overlap_matrix("net")
+
+
+def test_a_mistyped_name_comes_with_the_closest(run):
+    with pytest.raises(StoreError, match=r"there is no stage 'measure'; closest: 'measures'"):
+        run.array("measure", "label_overlap", "late")
+    with pytest.raises(StoreError, match=r"stage 'measures' has no array 'label_overlaps'; closest: 'label_overlap'"):
+        run.array("measures", "label_overlaps", "late")
+    with pytest.raises(LayerError, match=r"has no model 'ne'; closest: 'net'"):
+        run.similarity("ne", "svcca")
+    with pytest.raises(LayerError, match=r"has no model 'ne'; closest: 'net'"):
+        run.overlap_matrix("ne")
+
+
+# --- a run that says little -------------------------------------------------------------------------------------
+
+
+def test_a_quiet_run_without_a_report(here, finished, tmp_path, capfd):
+    job, path = arrays_job(finished[0]), tmp_path / "run"
+    run = dnuc.run(job, out=path, quiet=True, report=False)
+    assert capfd.readouterr() == ("", "")
+    assert not (path / "report").exists()
+    assert_same_results(finished[1], path)
+    assert isinstance(run.figure("fig2a"), Figure)
+    assert not survey_run(RunStore.open(path)).complete
+    dnuc.run(job, out=path, quiet=True)
+    assert (path / "report" / "index.html").is_file()
+    assert survey_run(RunStore.open(path)).complete
+    dnuc.run(job, out=path, quiet=True, report=False)  # the report is there, and shows what is stored
+    assert survey_run(RunStore.open(path)).complete
+    other = arrays_job(finished[0], landscape={"z": 9.0})
+    dnuc.run(other, out=path, quiet=True, report=False)
+    found = survey_run(RunStore.open(path))
+    assert [s.name for s in found.stages if s.whole.done < s.whole.total] == ["report"]  # of the other job

@@ -13,10 +13,11 @@ from distributed import Client, get_worker
 from distributed.system import MEMORY_LIMIT
 
 from dnuc._version import __version__
-from dnuc.cluster.dashboard import dashboard
+from dnuc.cluster.dashboard import dashboard, told
 from dnuc.cluster.deployment import LEAST, Capacity, Deployment, task_memory
 from dnuc.cluster.places import read_deployment
 from dnuc.cluster.progress import Progress
+from dnuc.cluster.records import ClusterRecord
 from dnuc.cluster.security import check_addresses
 from dnuc.cluster.versions import common_versions, installed
 from dnuc.cluster.watch import watched
@@ -138,7 +139,11 @@ def checked(
     progress.say(f"{len(workers)} workers, {threads} threads, {each} a task")
     if insecure:
         progress.say("connections are not encrypted: insecure = true in the deployment allows it")
-    progress.say(f"dashboard: {dashboard(client)}")
+    page = dashboard(client)
+    progress.say(f"dashboard: {told(page)}")
+    progress.cluster = ClusterRecord(
+        scheduler=address, workers=len(workers), threads=threads, task_memory=memory, dashboard=page
+    )
     return Cluster(client, Capacity(memory, threads, cores, device), progress, versions)
 
 

@@ -54,13 +54,14 @@ def address_of(client: Client) -> str:
 
 
 async def _ask(client: Any, progress: Progress, address: str) -> None:
-    answered, told = time.monotonic(), 0.0
+    answered, told, staff = time.monotonic(), 0.0, _Staff(progress)
     while True:
         try:
-            await asyncio.wait_for(client.scheduler.identity(n_workers=0), SILENT)
+            found = await asyncio.wait_for(client.scheduler.identity(n_workers=0), SILENT)
         except (TimeoutError, OSError, AttributeError):
             pass  # AttributeError: a client that lost its scheduler has none to ask
         else:
+            staff.count(found)
             if told:
                 progress.say(f"the scheduler {address} answers again")
             answered, told = time.monotonic(), 0.0
@@ -73,6 +74,33 @@ async def _ask(client: Any, progress: Progress, address: str) -> None:
                 "finished is stored"
             )
         await asyncio.sleep(ASK_EVERY)
+
+
+class _Staff:
+    """The workers of a scheduler, counted now and then: a run without any waits, and should say so."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress, self._there, self._told = progress, time.monotonic(), 0.0
+
+    def count(self, identity: dict[str, Any]) -> None:
+        """Note how many there are, and tell when all are gone for a while, or some are there again."""
+        now, workers, place = time.monotonic(), int(identity["n_workers"]), self._progress.cluster
+        if place is None:  # it is not known yet whether it has any
+            self._there = now
+            return
+        if workers != place["workers"]:
+            self._progress.log(f"the scheduler has {workers} workers, before {place['workers']}")
+        place["workers"], place["threads"] = workers, int(identity["total_threads"])
+        if workers:
+            if self._told:
+                self._progress.say(f"the scheduler has workers again: {workers}")
+            self._there, self._told = now, 0.0
+        elif now - self._there >= SILENT and now - (self._told or -REMIND) >= REMIND:
+            self._told = now
+            self._progress.say(
+                f"the scheduler has had no worker for {now - self._there:.0f} s: they were stopped, or cannot reach it "
+                "any more. The run goes on when one comes; Ctrl-C stops the run, and what is finished is stored"
+            )
 
 
 def lost(error: BaseException, address: str = "") -> ResourceError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import errno
+import uuid
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError
 from contextlib import suppress
@@ -13,12 +13,14 @@ from distributed import Client, Future, KilledWorker, as_completed
 from distributed.client import ClosedClientError
 from distributed.comm import CommClosedError
 
+from dnuc.cluster.attempt import Outcome, attempt, peak_memory, plain, this_process
+from dnuc.cluster.metering import Meter, current_meter
 from dnuc.cluster.watch import lost
 from dnuc.errors import DnucError, ResourceError
+from dnuc.traffic import Traffic
 
 AHEAD = 0.5  # tasks a thread has waiting on the average, so that few ever wait for the client; more would know less
 RETRIES = 2  # of a task that raised; a task whose worker died is rescheduled by Dask itself
-FINAL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # of a disk that is full or read-only, also a moment later
 
 
 def window(threads: int) -> int:
@@ -51,9 +53,10 @@ def run_tasks(client: Client | None, tasks: Iterable[Task]) -> Iterator[tuple[Ta
     ResourceError
         If workers die repeatedly under a task, or the scheduler is lost; exceptions of a task are raised as they are.
     """
+    meter = current_meter()
     if client is None:
         for task in tasks:
-            yield task, task.function(*task.args)
+            yield task, _here(task, meter)
         return
     waiting = iter(tasks)
     running: dict[Future, Task] = {}
@@ -64,36 +67,50 @@ def run_tasks(client: Client | None, tasks: Iterable[Task]) -> Iterator[tuple[Ta
             task = next(waiting, None)
             if task is None:
                 return
-            future = client.submit(_attempt, task.function, *task.args, pure=False, retries=RETRIES, key=_key(task))
+            key = _key(task)
+            if meter is not None:
+                meter.submitted(key)
+            future = client.submit(*call, task.function, *task.args, pure=False, retries=RETRIES, key=key)
             running[future] = task
             completed.add(future)
 
     try:
+        call = _watched(client, meter)
         refill()
         for future in completed:
             task = running.pop(future)
-            result = _result(future, task)
+            result = _result(future, task, meter)
             future.release()
             yield task, result
             refill()
     except ClosedClientError as error:
         raise lost(error) from None
     finally:
-        if running:
-            with suppress(ClosedClientError):
+        with suppress(ClosedClientError):
+            if running:
                 client.cancel(list(running), force=True, reason="the run was stopped")
+            if meter is not None:  # or the scheduler would complain that a client that goes does not listen any more
+                client.unsubscribe_topic(client.id)
 
 
-def _attempt(function: Callable[..., Any], *args: Any) -> Any:
-    """On the worker. A refusal is returned, not raised: to try again would only refuse again."""
-    try:
-        return function(*args)
-    except DnucError as error:
-        return error
-    except OSError as error:
-        if error.errno in FINAL:
-            return error
-        raise
+def _here(task: Task, meter: Meter | None) -> Any:
+    """A task in this process."""
+    if meter is None:
+        return task.function(*task.args)
+    key = _key(task)
+    meter.submitted(key)
+    result = task.function(*task.args)
+    meter.finished(key, Outcome(result, "client", this_process(), peak_memory(), Traffic()))
+    return result
+
+
+def _watched(client: Client, meter: Meter | None) -> tuple[Any, ...]:
+    """What a worker calls with a task's function; with a meter, it is told what happens there."""
+    if meter is None:
+        return (plain,)
+    # The scheduler keeps the events of a topic, but forgets those of one named after a client that is gone.
+    client.subscribe_topic(client.id, lambda event: meter.event(event[1]))
+    return attempt, client.id, uuid.uuid4().hex
 
 
 _counter = iter(range(2**63))
@@ -113,7 +130,7 @@ def _key(task: Task) -> str:
     return f"{task.name}-{next(_counter)}"
 
 
-def _result(future: Future, task: Task) -> Any:
+def _result(future: Future, task: Task, meter: Meter | None) -> Any:
     try:
         result = future.result()
     except KilledWorker as error:
@@ -123,6 +140,9 @@ def _result(future: Future, task: Task) -> Any:
         ) from None
     except (CancelledError, CommClosedError, TimeoutError) as error:
         raise lost(error) from None
+    if isinstance(result, Outcome) and meter is not None:
+        meter.finished(str(future.key), result)
+        result = result.result
     if isinstance(result, (DnucError, OSError)):
         raise result
     return result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 from pathlib import Path
 from typing import BinaryIO
@@ -10,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from dnuc.errors import DataError
+from dnuc.traffic import count_traffic
 
 SUFFIXES = (".jpeg", ".jpg", ".png")  # in any case
 FORMATS = ("JPEG", "PNG")  # Pillow's names: it decides by content, and for other formats may start other programs
@@ -36,7 +38,9 @@ def decode(file: Path | BinaryIO, sample_id: str, where: str) -> np.ndarray:
         with Image.open(file, formats=FORMATS) as picture:
             if picture.mode.startswith(("I", "F")):
                 raise ValueError(f"more than 8 bits a channel (Pillow's mode {picture.mode})")
-            return np.array(picture.convert("RGB"))
+            pixels = np.array(picture.convert("RGB"))
+            count_traffic(read=file.stat().st_size if isinstance(file, Path) else file.seek(0, io.SEEK_END))
+            return pixels
     except UNREADABLE as error:
         raise DataError(
             f"image {sample_id!r} ({where}) cannot be read: {error}; replace or remove the file, or let the job "

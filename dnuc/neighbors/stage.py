@@ -43,9 +43,7 @@ def run_neighbors(store: RunStore, wanted: list[LayerSearch], settings: Neighbor
             search.count(now - last)
             last = now
             work = search.work(i, j)
-            stage.advance(
-                note=f"{search.label} in {search.tier}", flop=work.flop, bytes_read=work.values * search.itemsize
-            )
+            stage.advance(note=f"{search.label} in {search.tier}", flop=work.flop)
 
 
 class _StoredSearch(Search):

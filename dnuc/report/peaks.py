@@ -53,7 +53,9 @@ class Peaks:
 
     @property
     def majority(self) -> tuple[np.ndarray, np.ndarray]:
-        """(P,) the most frequent class of each peak, and its share of the peak's samples."""
+        """(P,) the most frequent class of each peak, and its share of the peak's samples; none without classes."""
+        if not self.label_count.shape[1]:
+            return np.full(len(self), -1), np.zeros(len(self))
         return self.label_count.argmax(axis=1), self.label_count.max(axis=1) / np.maximum(self.size, 1)
 
     def take(self, kept: np.ndarray) -> Peaks:
@@ -69,6 +71,11 @@ class Peaks:
     def summit(self) -> float:
         """The largest log density of peaks and saddles: heights of the tree count down from it."""
         return float(np.concatenate([self.log_density, self.saddles["log_density"]]).max())
+
+
+def peak_names(peaks: Peaks, label_names: list[str]) -> list[str]:
+    """(P,) the name of each peak's most frequent class; its number where there are no classes."""
+    return [label_names[c] if c >= 0 else f"peak {p}" for p, c in enumerate(peaks.majority[0].tolist())]
 
 
 @dataclass(frozen=True)
@@ -105,6 +112,22 @@ def describe_peaks(results: Results, samples: pd.DataFrame, model: str, layer: s
     )
 
 
+def describe_landscape(landscape: Any, label: np.ndarray, n_classes: int) -> Peaks:
+    """A landscape as `density_peaks` gives it, seen through classes (N,) of its samples; -1 for those without one."""
+    n, peak, known = len(landscape.centers), landscape.labels, label >= 0
+    size = np.bincount(peak, minlength=n)
+    return Peaks(
+        landscape.centers,
+        landscape.peak_log_density,
+        size,
+        np.bincount(peak[landscape.core], minlength=n),
+        _cross_table(peak[known], label[known], n, n_classes),
+        size[:, None],
+        landscape.saddles,
+        {},
+    )
+
+
 def _cross_table(row: np.ndarray, column: np.ndarray, n_rows: int, n_columns: int) -> np.ndarray:
     return np.bincount(row * n_columns + column, minlength=n_rows * n_columns).reshape(n_rows, n_columns)
 
@@ -116,7 +139,7 @@ def color_groups(peaks: Peaks, label_names: list[str], macro_names: list[str]) -
     """
     if macro_names:
         names, counts = _few(macro_names, peaks.macro_count)
-    elif len(label_names) <= len(PALETTE_12):
+    elif label_names and len(label_names) <= len(PALETTE_12):
         names, counts = _few(label_names, np.pad(peaks.label_count, ((0, 0), (0, 1))))
     else:
         return None

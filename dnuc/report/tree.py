@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from scipy.cluster.hierarchy import leaves_list
 
 from dnuc.report.findings import Findings
-from dnuc.report.peaks import Groups, Peaks, color_groups
+from dnuc.report.peaks import Groups, Peaks, color_groups, peak_names
 from dnuc.report.style import DARK, DOUBLE, FONT, GREY, PAGE, columns_that_fit, layer_name, new_figure, shorten
 
 ROW = 0.17  # inches of a leaf, where there is room
@@ -46,16 +46,30 @@ def peak_tree(findings: Findings, model: str) -> Figure | None:
     peaks = everything.take(kept)
     linkage, assumed = tree.of(kept)
     names, macros = findings.results.label_names, findings.results.macro_names
-    groups = color_groups(peaks, names, macros)
+    some = f": the {len(kept)} largest of {len(everything):,} peaks" if len(kept) < len(everything) else ""
+    title = layer_name(findings.row(model, layer), DOUBLE - 3) + some
+    return tree_figure(peaks, linkage, assumed, tree.summit, names, color_groups(peaks, names, macros), title)
+
+
+def tree_figure(
+    peaks: Peaks,
+    linkage: np.ndarray,
+    assumed: np.ndarray,
+    summit: float,
+    label_names: list[str],
+    groups: Groups | None,
+    title: str,
+) -> Figure:
+    """The tree of at least two peaks: linkage (P - 1, 4) as of SciPy, the joints whose height is assumed, and the log
+    density from which heights count down."""
     row = min(ROW, (PAGE - 1) / len(peaks))
     figure = new_figure(DOUBLE, max(1.6, row * len(peaks) + 0.9))
     axes = figure.add_subplot()
     order = leaves_list(linkage)
-    x = np.concatenate([peaks.log_density, tree.summit - linkage[:, 2]])  # leaves, then joints
+    x = np.concatenate([peaks.log_density, summit - linkage[:, 2]])  # leaves, then joints
     _draw_branches(axes, peaks, x, linkage, np.repeat(assumed, 2), order, groups)
-    _label_leaves(axes, peaks, order, names, min(FONT, 0.82 * row * 72))
-    some = f": the {len(kept)} largest of {len(everything):,} peaks" if len(kept) < len(everything) else ""
-    axes.set_title(layer_name(findings.row(model, layer), DOUBLE - 3) + some, loc="left")
+    _label_leaves(axes, peaks, order, label_names, min(FONT, 0.82 * row * 72))
+    axes.set_title(title, loc="left")
     axes.set_xlabel("log density (natural logarithm)")
     _explain(figure, groups, any_filled=bool(assumed.any()))
     return figure
@@ -109,15 +123,16 @@ def _branches(
 
 
 def _label_leaves(axes: Axes, peaks: Peaks, order: np.ndarray, label_names: list[str], size: float) -> None:
-    """Majority class, its share and the peak's size beside every leaf; nothing where it could not be read."""
+    """Majority class, its share (or the peak's number), and its size beside every leaf, where it can be read."""
     axes.spines["left"].set_visible(False)
     axes.yaxis.tick_right()
     axes.tick_params(axis="y", length=0)
     if size < LEGIBLE:
         axes.set_yticks([])
         return
-    label, share = peaks.majority
-    texts = [f"{shorten(label_names[label[p]])}  {share[p]:.0%}  {peaks.size[p]:,}" for p in order]
+    share = [f"  {s:.0%}" for s in peaks.majority[1]] if label_names else [""] * len(peaks)
+    names = peak_names(peaks, label_names)
+    texts = [f"{shorten(names[p])}{share[p]}  {peaks.size[p]:,}" for p in order]
     axes.set_yticks(range(len(order)), texts, fontsize=size)
     right = axes.get_xlim()[1]
     axes.hlines(range(len(order)), peaks.log_density[order], right, colors="#dddddd", linewidths=0.5, zorder=0)

@@ -14,6 +14,7 @@ from dnuc.errors import StoreError
 from dnuc.location import locate
 from dnuc.store.opening import reached, zarr_store
 from dnuc.store.schema import STAGES, Variable
+from dnuc.traffic import count_traffic
 
 CHUNK_BYTES = 128 * 2**20
 DESCRIPTION = "zarr.json"  # of a group or an array
@@ -104,11 +105,13 @@ class StoredArray:
         array = self._array
         try:
             with reached(locate(self.run)):
-                return array[key]
+                values = array[key]
         except (ValueError, OSError) as error:
             keys = key if isinstance(key, tuple) else (key,)
             first = tuple(k.start or 0 if isinstance(k, slice) else k if isinstance(k, int) else 0 for k in keys)
             raise DamagedError(self.run, self.group, self.name, first, str(error)) from None
+        count_traffic(read=values.nbytes)
+        return values
 
 
 def create(

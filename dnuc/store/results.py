@@ -11,6 +11,7 @@ import xarray as xr
 from dnuc.errors import LayerError, StoreError, closest
 from dnuc.job import Job, read_job
 from dnuc.location import Location
+from dnuc.store.lacking import why_lacking, why_no_matrix
 from dnuc.store.networks import networks_table
 from dnuc.store.run import RunStore, dropped_words, stage_group
 from dnuc.store.taxonomy import stored_taxonomy
@@ -81,6 +82,10 @@ class Results:
     def job(self) -> Job:
         """The job as it was resolved when the run started."""
         return read_job(self.path / "job.toml")
+
+    @property
+    def _resolved_job(self) -> Job | None:
+        return self.job if (self.path / "job.toml").is_file() else None
 
     @property
     def samples(self) -> pd.DataFrame:
@@ -193,16 +198,25 @@ class Results:
     def array(self, stage: str, name: str, layer: str, model: str | None = None) -> np.ndarray:
         """One stored array of a layer, e.g. array("measures", "label_overlap", "fc"): names as in store/schema.py.
 
-        An error where the stage is not finished: half an array is no result.
+        An error where the stage is not finished (half an array is no result), or the job does not ask for it: it says
+        which setting does.
         """
-        group = stage_group(*self.find(layer, model), stage)
-        if self.store.has(group, name) and not self.store.is_complete(group):
+        found = self.find(layer, model)
+        group = stage_group(*found, stage)
+        if not self.store.has(group, name):
+            why = why_lacking(self._resolved_job, stage, name, *found)
+            raise StoreError(f"layer {layer!r} of run {self.path} has no {stage}/{name}: {why}")
+        if not self.store.is_complete(group):
             raise StoreError(f"{group} in {self.path} is not finished: run the job again to go on with it")
         return self.store.read(group, name)
 
     def attributes(self, stage: str, layer: str, model: str | None = None) -> dict[str, Any]:
         """The scalar results of a stage of a layer."""
-        return self.store.attributes(stage_group(*self.find(layer, model), stage))
+        found = self.find(layer, model)
+        if not self.store.exists(stage_group(*found, stage)):
+            why = why_lacking(self._resolved_job, stage, "", *found)
+            raise StoreError(f"layer {layer!r} of run {self.path} has no {stage}: {why}")
+        return self.store.attributes(stage_group(*found, stage))
 
     def has(self, stage: str, layer: str, model: str | None = None) -> bool:
         """Whether a stage of a layer is complete."""
@@ -210,7 +224,14 @@ class Results:
 
     def overlap_matrix(self, model: str) -> np.ndarray:
         """Mean overlaps of all pairs of layers of a model, (overlap_k, layers, layers), symmetric, diagonal 1."""
+        self._check_model(model)
+        if not self.store.is_complete(f"models/{model}/overlaps"):
+            raise StoreError(f"run {self.path} has no overlaps of model {model!r} yet: run the job again to go on")
         return self.store.read(f"models/{model}/overlaps", "layer_overlap")
+
+    def _check_model(self, model: str) -> None:
+        if model not in self.models:
+            raise LayerError(f"run {self.path} has no model {model!r}; {closest(model, self.models)}")
 
     def dimension_profile(self, layer: str, model: str | None = None) -> pd.DataFrame:
         """The intrinsic dimension of a layer at every scale at which it was measured, a row a scale.
@@ -267,11 +288,10 @@ class Results:
         if measure not in SIMILARITIES:
             raise StoreError(f"there is no similarity {measure!r}; {closest(measure, SIMILARITIES)}")
         group = f"models/{model}/similarity/{SIMILARITIES[measure]}"
-        if model not in self.models or not self.store.is_complete(group) or not self.store.has(group, measure):
-            raise StoreError(
-                f"run {self.path} has no {measure} of model {model!r}: ask for it in the job, table [similarity], and "
-                "finish the run"
-            )
+        self._check_model(model)
+        if not self.store.is_complete(group) or not self.store.has(group, measure):
+            why = why_no_matrix(self._resolved_job, measure, model)
+            raise StoreError(f"run {self.path} has no {measure} of model {model!r}: {why}")
         attributes, values = self.store.attributes(group), self.store.read(group, measure)
         if measure == "gaussian_cka":
             widths = attributes["widths"]

@@ -28,6 +28,7 @@ from dnuc.store import arrays
 from dnuc.store.arrays import DESCRIPTION, DamagedError, StoredArray
 from dnuc.store.opening import reached, zarr_store
 from dnuc.store.schema import STAGES
+from dnuc.traffic import count_traffic
 
 DROPPED = "dropped to stay within activations.storage_budget"  # what happened to activations that are not there
 FORMAT = 1  # of the store; a change makes older runs unreadable and is told as such
@@ -252,6 +253,7 @@ class RunStore:
             if isinstance(self.path, ObjectPath):  # to look it up takes as long there as to write a chunk
                 self._writable[group, name] = array
             array[key] = value
+        count_traffic(written=np.asarray(value).nbytes)
 
     def array(self, group: str, name: str) -> StoredArray:
         """An array by its address, to index or to send to a worker."""

@@ -1,5 +1,6 @@
 """The link to Dask's dashboard opens: on this machine as it is, from another one through the tunnel that is told."""
 
+import socket
 import urllib.request
 
 import dask
@@ -8,7 +9,7 @@ import pytest
 from distributed import Client
 
 from dnuc.cluster import Local, Progress, connect
-from dnuc.cluster.dashboard import ELSEWHERE, dashboard, link
+from dnuc.cluster.dashboard import ELSEWHERE, dashboard, told
 from dnuc.cluster.security import is_loopback
 from tests.cluster.processes import scheduler, worker
 
@@ -19,31 +20,40 @@ def _at_this_machine(monkeypatch):
         monkeypatch.delenv(name, raising=False)
 
 
+def at(host, port=8787):
+    return {"link": f"http://127.0.0.1:{port}/status", "host": host, "port": port}
+
+
 def test_a_remote_scheduler_comes_with_the_tunnel():
-    assert link("127.0.0.1", 33001) == "http://127.0.0.1:33001/status"
-    assert link("", 33001) == "http://127.0.0.1:33001/status"
-    assert link("head-01", 8787).endswith(", through `ssh -N -L 8787:127.0.0.1:8787 head-01`")
+    assert told(at(socket.getfqdn(), 33001)) == "http://127.0.0.1:33001/status"
+    assert told(at("head-01")).endswith(", through `ssh -N -L 8787:127.0.0.1:8787 head-01`")
 
 
 @pytest.mark.parametrize("name", ELSEWHERE)
 def test_so_does_this_machine_for_who_is_not_at_it(monkeypatch, name):
     monkeypatch.setenv(name, "somewhere")
     monkeypatch.setattr("socket.getfqdn", lambda: "node7.example")
-    assert link("127.0.0.1", 8787).endswith(", through `ssh -N -L 8787:127.0.0.1:8787 node7.example`")
+    assert told(at("node7.example")).endswith(", through `ssh -N -L 8787:127.0.0.1:8787 node7.example`")
+
+
+def test_a_scheduler_without_a_dashboard_says_so():
+    assert told({"link": "", "host": "head-01", "port": 0}) == "none: the scheduler was started without"
 
 
 @pytest.mark.cluster
 def test_the_link_opens(client):
     found = dashboard(client)
-    assert found.startswith("http://127.0.0.1:")
-    with urllib.request.urlopen(found, timeout=20) as page:
+    assert found == at(socket.getfqdn(), found["port"])
+    with urllib.request.urlopen(told(found), timeout=20) as page:
         assert page.status == 200
 
 
 @pytest.mark.cluster
 def test_a_link_that_was_set_for_a_proxy_stays_as_it_is(client):
     with dask.config.set({"distributed.dashboard.link": "https://hub/user/me/proxy/{port}/status"}):
-        assert dashboard(client).startswith("https://hub/user/me/proxy/")
+        found = dashboard(client)
+    assert told(found) == found["link"]
+    assert found["link"].startswith("https://hub/user/me/proxy/")
 
 
 def listening(process):

@@ -9,7 +9,11 @@ import pytest
 from rich.console import Console
 
 from dnuc.cluster import progress as module
-from dnuc.cluster.progress import Progress
+from dnuc.cluster.attempt import Outcome
+from dnuc.cluster.progress import Progress, read_progress
+from dnuc.cluster.records import AttemptRecord, StageRecord
+from dnuc.traffic import Traffic, count_traffic
+from tests.conftest import wait_until
 
 
 @pytest.fixture
@@ -28,7 +32,7 @@ def test_the_file_says_what_is_done(tmp_path, every_write, capfd):
         stage.advance(3, note="fc")
         content = read(tmp_path)
         assert (content["job"], content["state"]) == ("digits", "running")
-        assert {"host", "pid", "updated"} <= content.keys()
+        assert {"host", "pid", "started", "updated"} <= content.keys()
         [found] = content["stages"]
         expected = {"name": "neighbors", "state": "running", "done": 7, "total": 10, "unit": "tiles", "resumed": 4}
         assert found | expected == found
@@ -58,10 +62,12 @@ def test_units_of_different_size_are_told_by_their_work(tmp_path, every_write, m
     with progress.stage("neighbors", 10, "tiles", flop_total=18e9) as stage:
         assert read(tmp_path)["stages"][0]["seconds_left"] is None
         clock[0] = 2.0
-        stage.advance(9, note="fc", flop=9e9, bytes_read=50_000_000)
+        count_traffic(read=50_000_000, written=7)
+        stage.advance(9, note="fc", flop=9e9)
         [found] = read(tmp_path)["stages"]
         assert (found["flop"], found["flop_total"], found["flop_per_second"]) == (9e9, 18e9, 4.5e9)
-        assert (found["bytes_read"], found["bytes_per_second"]) == (50_000_000, 25_000_000)
+        assert (found["bytes_read"], found["bytes_read_per_second"]) == (50_000_000, 25_000_000)
+        assert (found["bytes_written"], found["bytes_written_per_second"]) == (7, 4)
         assert found["seconds_left"] == 2.0
         assert stage.line() == "neighbors: 9/10 tiles, 4.5 GFLOP/s, 25 MB/s read, 2 s left, fc"
         stage.advance(flop=9e9)
@@ -88,7 +94,8 @@ def test_a_terminal_shows_a_bar_with_rates(monkeypatch):
     progress = Progress()
     progress._console = Console(file=written, force_terminal=True, width=120)
     with progress.stage("neighbors", 2, "tiles", flop_total=2e9) as stage:
-        stage.advance(flop=1e9, bytes_read=1000)
+        count_traffic(read=1000)
+        stage.advance(flop=1e9)
     assert re.search(r"neighbors .*1/2.*tiles.*FLOP/s, .*B/s read, \d+ s left", written.getvalue())
 
 
@@ -203,3 +210,134 @@ def test_two_threads_may_advance_a_stage(tmp_path, every_write):
             thread.join()
     assert failures == []
     assert read(tmp_path)["stages"][0]["state"] == "done"
+
+
+# --- what is documented -----------------------------------------------------------------------------------------
+
+
+def test_the_file_holds_just_what_its_schema_declares(tmp_path, every_write, capfd):
+    progress = Progress(tmp_path, header={"job": "digits", "dnuc": "1"})
+    with progress.stage("samples", 1, "images"), progress.stage("neighbors", 2, "tiles", flop_total=1.0) as stage:
+        stage.advance()
+    content = read(tmp_path)
+    assert content.keys() == AttemptRecord.__annotations__.keys()
+    neighbors, samples = content["stages"]
+    assert neighbors.keys() == StageRecord.__annotations__.keys()
+    assert StageRecord.__annotations__.keys() - samples.keys() == {"flop", "flop_total", "flop_per_second"}
+    assert (content["format"], content["attempt"], content["cluster"]) == (1, 1, None)
+
+
+def test_attempts_are_counted_and_what_the_last_one_lost_is_repeated(tmp_path, every_write, capfd):
+    def stop_early(stage):
+        for key in "abc":
+            stage.meter.submitted(key)
+            stage.meter.event({"dnuc": "begun", "key": key, "worker": "0"})
+        stage.meter.submitted("waits")
+        stage.meter.finished("a", Outcome(None, "0", "p", 1, Traffic()))
+        stage.advance()
+        raise KeyboardInterrupt
+
+    progress = Progress(tmp_path)
+    with pytest.raises(KeyboardInterrupt), progress.stage("neighbors", 10, "tiles") as stage:
+        stop_early(stage)
+    [found] = read(tmp_path)["stages"]
+    assert (found["tasks_begun"], found["tasks_done"], found["tasks_running"], found["repeated"]) == (3, 1, 2, 0)
+    again = Progress(tmp_path)
+    with again.stage("samples", 1, "images"), again.stage("neighbors", 10, "tiles", 1) as stage:
+        assert stage.line() == "neighbors: 1/10 tiles, starting, 2 repeated"
+    assert (read(tmp_path)["attempt"], read(tmp_path)["stages"][0]["repeated"]) == (2, 2)
+    again.end("finished")
+    with Progress(tmp_path).stage("neighbors", 10, "tiles", 1):
+        assert read(tmp_path)["stages"][0]["repeated"] == 0  # the attempt before left nothing half done
+
+
+def test_another_job_repeats_nothing(tmp_path, every_write, capfd):
+    (tmp_path / "progress.json").write_text(
+        '{"attempt": 3, "stages": [{"name": "neighbors", "state": "running", "tasks_running": 5}]}'
+    )
+    progress = Progress(tmp_path)
+    progress.start_afresh()
+    with progress.stage("neighbors", 10, "tiles"):
+        assert (read(tmp_path)["attempt"], read(tmp_path)["stages"][0]["repeated"]) == (4, 0)
+
+
+@pytest.mark.parametrize("content", ["", '{"attempt": 3, "sta'])
+def test_a_file_that_a_full_disk_cut_short_is_none(tmp_path, content):
+    (tmp_path / "progress.json").write_text(content)
+    assert read_progress(tmp_path) is None
+    Progress(tmp_path).end("finished")
+    assert read(tmp_path)["attempt"] == 1
+
+
+def test_a_stage_that_does_not_advance_is_told_all_the_same(tmp_path, every_write, monkeypatch, capfd):
+    monkeypatch.setattr(module, "BEAT_EVERY", 0.01)
+    with Progress(tmp_path).stage("landscape", 1, "layers"):
+        first = read(tmp_path)["updated"]
+        wait_until(lambda: read(tmp_path)["updated"] > first)
+    assert "landscape: 0/1 layers, starting" in capfd.readouterr().err
+
+
+def test_the_log_has_a_line_now_and_then(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "LOG_EVERY", -1)
+    with Progress(tmp_path, quiet=True).stage("neighbors", 3, "tiles") as stage:
+        stage.advance(note="fc")
+    lines = (tmp_path / "log.txt").read_text().splitlines()
+    assert [line.split(" ", 2)[2].split(",")[0] for line in lines] == [
+        "neighbors: 0/3 tiles",
+        "neighbors: 1/3 tiles",
+        "neighbors: 1/3 tiles",
+    ]
+
+
+# --- the time that is left --------------------------------------------------------------------------------------
+
+
+def test_no_time_is_told_before_a_task_is_done_that_compiled_nothing(tmp_path, every_write, monkeypatch, capfd):
+    """Two workers compile for 30 s and take 1 s a tile: the estimate says 3 s for 6 tiles, never minutes."""
+    progress, clock = Progress(tmp_path), [0.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: clock[0])
+
+    def left():
+        return read(tmp_path)["stages"][0]["seconds_left"]
+
+    with progress.stage("neighbors", 10, "tiles", flop_total=10e9) as stage:
+
+        def begin(key):
+            stage.meter.submitted(key)
+            stage.meter.event({"dnuc": "begun", "key": key, "worker": "0"})
+
+        def finish(key):
+            stage.meter.finished(key, Outcome(None, "0", "p", 1, Traffic()))
+            stage.advance(flop=1e9)
+
+        begin("a")
+        begin("b")
+        stage.meter.event({"dnuc": "note", "key": "a", "worker": "0", "text": "compiling"})
+        assert stage.line() == "neighbors: 0/10 tiles, starting, compiling"
+        clock[0] = 31.0
+        finish("a")
+        assert left() is None
+        assert read(tmp_path)["stages"][0]["note"] == ""
+        begin("c")
+        clock[0] = 31.5
+        finish("b")
+        begin("d")
+        assert left() is None
+        clock[0] = 32.0
+        finish("c")
+        assert left() == 3.5
+        clock[0] = 32.5
+        finish("d")
+        assert left() == 3.0
+
+
+def test_a_stage_of_one_task_that_tells_its_units_has_an_estimate(tmp_path, every_write, monkeypatch, capfd):
+    """As a training does, epoch by epoch."""
+    progress, clock = Progress(tmp_path), [0.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: clock[0])
+    with progress.stage("training", 4, "epochs") as stage:
+        stage.meter.submitted("train")
+        stage.meter.event({"dnuc": "begun", "key": "train", "worker": "0"})
+        clock[0] = 2.0
+        stage.advance()
+        assert read(tmp_path)["stages"][0]["seconds_left"] == 6.0

@@ -5,12 +5,13 @@ import re
 import signal
 import threading
 import time
+from contextlib import ExitStack
 
 import pytest
 
 from dnuc.cluster import Progress, Task, connect, silence, watch
 from dnuc.errors import ResourceError
-from tests.cluster.processes import cluster, scheduler, worker
+from tests.cluster.processes import cluster, end, scheduler, worker
 from tests.conftest import wait_until
 
 pytestmark = pytest.mark.cluster
@@ -101,3 +102,22 @@ def test_also_while_no_task_runs(tmp_path):
         with pytest.raises(ResourceError, match=LOST):
             list(found.run([Task(nap, (0,))]))
         assert time.monotonic() - lost < 25
+
+
+def test_a_run_whose_workers_are_gone_says_so_and_goes_on_with_new_ones(tmp_path, monkeypatch):
+    monkeypatch.setattr(watch, "ASK_EVERY", 0.1)
+    monkeypatch.setattr(watch, "SILENT", 1.0)
+    log = tmp_path / "log.txt"
+    with ExitStack() as stack:
+        _, address = stack.enter_context(scheduler(tmp_path))
+        first = stack.enter_context(worker(tmp_path, address))
+        progress = Progress(tmp_path, quiet=True)
+        found = stack.enter_context(connect(address, progress))
+        wait_until(lambda: progress.cluster["workers"] == 1)
+        end(first)
+        wait_until(lambda: re.search(r"the scheduler has had no worker for \d+ s: they were stopped", log.read_text()))
+        assert progress.cluster["workers"] == 0
+        stack.enter_context(worker(tmp_path, address))
+        assert [r for _, r in found.run([Task(nap, (0,))])] == [0]
+        wait_until(lambda: "the scheduler has workers again: 1" in log.read_text())
+        assert "the scheduler has 0 workers, before 1" in log.read_text()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from dnuc.cluster import Capacity, Cluster, Progress
-from dnuc.errors import JobError, ResourceError, StoreError
+from dnuc.errors import JobError, LayerError, ResourceError, StoreError
 from dnuc.job import Similarity, parse_job
 from dnuc.measures import panels, similarity, similarity_tasks
 from dnuc.measures.cca import pwcca, svcca
@@ -148,7 +148,7 @@ def test_only_what_is_asked_for_is_there(compared):
     found = results.similarity("net", "svcca").to_numpy()
     np.testing.assert_array_equal(found, found.T)
     with pytest.raises(
-        StoreError, match=r"no gaussian_cka of model 'net': ask for it in the job, table \[similarity\]"
+        StoreError, match=r"no gaussian_cka of model 'net': the job .* set \[similarity\] cka = \[\"gaussian\"\]"
     ):
         results.similarity("net", "gaussian_cka")
 
@@ -178,7 +178,7 @@ def test_unknown_measures_and_widths_name_what_there_is(all_there):
         results.similarity("net", "linear_ckb")
     with pytest.raises(StoreError, match=r"no Gaussian of width 0\.3 .* its widths are \[0\.5, 0\.1\]"):
         results.similarity("net", "gaussian_cka", 0.3)
-    with pytest.raises(StoreError, match="no linear_cka of model 'other'"):
+    with pytest.raises(LayerError, match="has no model 'other'; allowed: 'net'"):
         results.similarity("other", "linear_cka")
 
 

@@ -118,9 +118,9 @@ def test_stages_are_asked_for_by_name(store):
     assert results.has("landscape", "conv")
     assert not results.has("landscape", "fc", "a")
     assert results.attributes("landscape", "conv")["n_peaks"] == 3
-    with pytest.raises(StoreError, match=r"has no models/a/fc/landscape: has the stage run\?"):
+    with pytest.raises(StoreError, match=r"layer 'fc' of run .* has no landscape: it is not computed yet: run"):
         results.attributes("landscape", "fc", "a")
-    with pytest.raises(StoreError, match=r"has no array models/a/conv/measures/occurrence"):
+    with pytest.raises(StoreError, match=r"layer 'conv' of run .* has no measures/occurrence: it is not computed"):
         results.array("measures", "occurrence", "conv")
 
 

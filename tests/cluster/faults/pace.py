@@ -10,7 +10,7 @@ from pathlib import Path
 
 from distributed import get_worker
 
-from dnuc.cluster import window
+from dnuc.cluster import attempt
 
 HOME = "DNUC_BENCH"  # in the environment: where the notes are
 PACE = {"extract": 0.25, "tile": 0.04, "landscape": 0.3, "measure": 0.1, "overlaps": 0.05}  # seconds before a task
@@ -47,7 +47,7 @@ def counted(home):
 
 def dask_setup(worker):
     """Called by Dask in a worker that starts."""
-    home, attempt = Path(os.environ[HOME]), window._attempt
+    home, plain = Path(os.environ[HOME]), attempt.plain
 
     def paced(function, *args):
         name = get_worker().get_current_task().rpartition("-")[0]  # without the number that makes a key
@@ -55,11 +55,11 @@ def dask_setup(worker):
         time.sleep(PACE.get(name.split("-")[0], 0.02))
         if (home / HUNGRY).exists():
             _eat()
-        result = attempt(function, *args)
+        result = plain(function, *args)
         note(home, "done", name)
         return result
 
-    window._attempt = paced  # tasks name it by its module
+    attempt.plain = paced  # tasks name it by its module
     note(home, "workers", os.getpid())
 
 
