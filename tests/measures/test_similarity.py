@@ -253,7 +253,7 @@ def test_an_interrupted_run_goes_on(begin, finished, all_there, name, after, tot
     job, path = arrays_job(finished[0], similarity=ALL), begin()
     store = RunStore.open(path)
     with pytest.raises(KeyboardInterrupt):
-        run_stages(store, job, Stopping(None, Capacity(2**30), Progress(quiet=True), name, after))
+        run_stages(store, job, Stopping(None, Capacity(2**30), Progress(quiet=True), name=name, after=after))
     assert not store.is_complete("models/net/similarity/cca")
     run_job(job, out=path, quiet=True)
     stage = name.removesuffix("-")
