@@ -190,6 +190,7 @@ class RunStore:
 
     def _delete_arrays(self, group: str) -> bool:
         """Whether there was anything left to delete."""
+        self._writable.clear()
         arrays = subdirectories(self.path / group)
         for directory in arrays:
             (directory / "zarr.json").unlink(missing_ok=True)  # without it there is no array to be read

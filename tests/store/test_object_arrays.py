@@ -67,6 +67,13 @@ def test_another_shape_takes_the_place_of_an_array(store):
     for size in (40, 30):
         store.save("samples", {"label": np.arange(size)})
         assert store.read("samples", "label").tolist() == list(range(size))
+    store.release(GROUP)
+    assert store.is_complete(GROUP)
+    assert not store.has(GROUP, "activation")
+    store.begin(GROUP, "d")
+    store.declare(GROUP, "activation", (6, 5), (3, 5))
+    store.write(GROUP, "activation", slice(3, 6), np.full((3, 5), 2, np.float32))
+    assert store.array(GROUP, "activation")[3:].tolist() == [[2.0] * 5] * 3
     store.drop(GROUP)
     assert not store.exists(GROUP)
     assert not (store.path / GROUP).exists()
@@ -88,7 +95,14 @@ def test_a_deletion_that_is_interrupted_leaves_no_group(store, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(ObjectPath, "remove", cut_off)
         with pytest.raises(KeyboardInterrupt):
-            store.drop(GROUP)
+            store.release(GROUP)
+    assert store.is_complete(GROUP)
+    assert not store.has(GROUP, "activation")
+    store.begin(GROUP, "d")
+    store.declare(GROUP, "activation", (6, 5), (3, 5))
+    store.write(GROUP, "activation", slice(3, 6), np.full((3, 5), 2, np.float32))
+    assert store.array(GROUP, "activation")[3:].tolist() == [[2.0] * 5] * 3
+    store.drop(GROUP)
     assert not store.exists(GROUP)
     assert not store.begin(GROUP, "d")  # nothing to go on with
     assert not store.has(GROUP, "activation")
