@@ -105,7 +105,8 @@ class Plan:
     @property
     def tasks(self) -> int:
         """Tasks of extraction and search."""
-        return sum(layer.tiles for layer in self.layers) + sum(-(-self.samples // b) for b in self.block.values())
+        extraction = sum(-(-self.samples // b) * self.passes[model] for model, b in self.block.items())
+        return sum(layer.tiles for layer in self.layers) + extraction
 
 
 def plan_job(job: Job, on: str | Path | Deployment | None = None) -> Plan:

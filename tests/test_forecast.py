@@ -33,13 +33,18 @@ def seconds(job, found, on=ONE):
     return {s.name: s.seconds for s in forecast(plan_job(job, on), job, found)}
 
 
-@pytest.fixture
-def small(monkeypatch):
+def shrink(monkeypatch):
     """Pieces so small that they take no time."""
     for name, value in {"IMAGES": 4, "LISTED": 1000, "WRITTEN": (8, 64), "SPECTRUM": (16, 32), "GRAM": 16, "TILE": 16,
                         "COUNTED": (600, 8)}.items():  # fmt: skip
         monkeypatch.setattr(pace, name, value)
     monkeypatch.setattr(pace, "calibrate", lambda *_: SEARCH)
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """What is measured takes no time."""
+    shrink(monkeypatch)
 
 
 def test_everything_that_a_job_of_arrays_asks_for_is_measured_and_foretold(small, finished, tmp_path):

@@ -15,6 +15,8 @@ from dnuc.job import Activations
 from dnuc.notebook import Run
 from dnuc.pipeline import run_job, run_stages
 from dnuc.plan import plan_within
+from dnuc.report.findings import Findings
+from dnuc.report.overview import notes
 from dnuc.store import RunStore, stage_group, survey_run
 from tests.conftest import (
     Killed,
@@ -304,6 +306,8 @@ def test_a_run_says_what_was_dropped_and_how_to_keep_it(dropped):
     assert "activation" not in dataset
     assert expected in dataset.attrs["activations"]
     assert dataset["neighbor_index"].shape == (N, 10)
+    told = "Activations of 4 of 4 layers were dropped to stay within activations.storage_budget, once everything was"
+    assert any(note.startswith(told) for note in notes(Findings(run)))
 
 
 def test_a_budget_that_is_too_small_is_refused_before_any_work(here, plain, tmp_path):
