@@ -58,6 +58,7 @@ def test_what_is_copied_exists():
 def test_no_key_is_sent_to_the_builder():
     for name in (".dockerignore", ".containerignore"):
         assert {"deploy/certs", "certs"} <= set((ROOT / name).read_text().splitlines())
+    assert "certs/" in (ROOT / ".gitignore").read_text().splitlines()  # nor put under version control
 
 
 def test_schedulers_and_workers_need_certificates_and_hide_their_pages():

@@ -13,16 +13,18 @@ from contextlib import suppress
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torchvision.models import ResNet18_Weights
 
 from dnuc.activations import stage
 from dnuc.activations.models import build_network
 from dnuc.activations.weights import load_tensors, read_checkpoint
 from dnuc.cluster.submission import RECORD, read_receipt
+from dnuc.data import open_source
 from dnuc.data.arrays import read_labels
 from dnuc.data.text import read_ids, read_table
 from dnuc.errors import DataError, DnucError, LayerError, StoreError
-from dnuc.job import Model
+from dnuc.job import Data, Model
 from dnuc.notebook import open_run
 from dnuc.pipeline import run_job
 from dnuc.store import DamagedError, RunStore, open_external
@@ -113,6 +115,30 @@ def test_weights_that_a_run_has_trained(here, tmp_path, trap):
     stage._network.cache_clear()
     with pytest.raises(DnucError, match=r"refused|damaged"):
         run_job(job, out=run, quiet=True)
+
+
+# --- images -------------------------------------------------------------------------------------------------------
+
+
+EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n%%EOF\n"
+
+
+@pytest.mark.parametrize("format", ["EPS", "GIF", "TIFF", "BMP", "PPM"])
+def test_images_of_other_formats_under_a_familiar_name(tmp_path, monkeypatch, format):
+    """Pillow goes by content, and for some formats starts other programs: Ghostscript for this EPS."""
+    started = []
+    monkeypatch.setattr("subprocess.Popen", lambda *args, **settings: started.append(args))
+    path = tmp_path / "cat" / "x.JPEG"
+    path.parent.mkdir()
+    if format == "EPS":
+        path.write_bytes(EPS)
+    else:
+        Image.new("RGB", (8, 8)).save(path, format=format)
+    with Image.open(path) as picture:
+        assert picture.format == format  # Pillow itself would read it
+    with pytest.raises(DataError, match=r"image 'cat/x.JPEG' .* cannot be read"):
+        open_source(Data(source="image_folder", path=tmp_path)).image("cat/x.JPEG")
+    assert not started
 
 
 # --- arrays -------------------------------------------------------------------------------------------------------

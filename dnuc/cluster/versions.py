@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import metadata
 
 from distributed import Client
@@ -24,7 +24,8 @@ def common_versions(client: Client) -> dict[str, str]:
     Raises
     ------
     ResourceError
-        If a worker has no dnuc or another one, or another torch than the other workers.
+        If a worker has no dnuc or another one, or another torch than the other workers; or the scheduler has no dnuc,
+        or another one.
     """
 
     def look() -> dict[str, str]:  # a function in a function travels by value: the worker may not have dnuc to find it
@@ -41,9 +42,26 @@ def common_versions(client: Client) -> dict[str, str]:
             f"workers cannot import dnuc ({error}): install dnuc {__version__} in the environment of the workers"
         ) from None
     _same("dnuc", __version__, "here", found)
+    _check_scheduler(client, look)
     first = next(iter(found))
     _same("torch", found[first]["torch"], first, found)
     return found[first]
+
+
+def _check_scheduler(client: Client, look: Callable[[], dict[str, str]]) -> None:
+    """It unpacks every task before it gives it to a worker."""
+    try:
+        version = client.run_on_scheduler(look)["dnuc"]
+    except ModuleNotFoundError as error:
+        raise ResourceError(
+            f"the scheduler cannot import dnuc ({error}): install dnuc {__version__} in the environment of the "
+            "scheduler too"
+        ) from None
+    if version != __version__:
+        raise ResourceError(
+            f"the scheduler has another dnuc version ({version}; here: {__version__}): install the same version "
+            "everywhere"
+        )
 
 
 def _same(name: str, wanted: str, where: str, found: Mapping[str, Mapping[str, str]]) -> None:

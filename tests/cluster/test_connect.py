@@ -10,6 +10,7 @@ from dnuc.cluster import Cluster, Local, Progress, Task, connect, on_worker, tel
 from dnuc.cluster.connect import checked
 from dnuc.cluster.deployment import task_memory
 from dnuc.errors import ResourceError
+from tests.cluster import processes
 from tests.conftest import local_cluster, quiet_cluster, wait_until
 
 
@@ -131,6 +132,19 @@ def test_workers_that_cannot_import_dnuc_are_refused(tmp_path):
         pytest.raises(ResourceError, match=r"workers cannot import dnuc \(.*\): install dnuc \S+ in the environment"),
     ):
         checked(client, Progress(quiet=True))
+
+
+@pytest.mark.cluster
+def test_a_scheduler_that_cannot_import_dnuc_is_refused(tmp_path):
+    """It unpacks every task on its way to a worker: the run would fail with a traceback of Dask."""
+    preload = tmp_path / "without_dnuc.py"
+    preload.write_text(WITHOUT_DNUC)
+    with (
+        processes.cluster(tmp_path, scheduler_options=("--preload", preload)) as (_, address),
+        pytest.raises(ResourceError, match=r"the scheduler cannot import dnuc \(.*\): install dnuc \S+ in the env"),
+        connect(address, Progress(quiet=True)),
+    ):
+        raise AssertionError("not reached")
 
 
 @pytest.mark.cluster

@@ -1,8 +1,6 @@
 """Who gets in: a real scheduler with TLS on the loopback address, and everybody who knocks."""
 
 import json
-import socket
-import ssl
 
 import pytest
 from distributed import Client
@@ -14,6 +12,7 @@ from dnuc.cluster import Local, Progress, Scheduler, Task, certificates, connect
 from dnuc.cluster.connect import checked
 from dnuc.cluster.security import Tls, check_addresses, host_of, is_loopback, is_safe
 from dnuc.errors import JobError, ResourceError, SecurityError
+from tests.cluster.knocking import knock
 from tests.cluster.processes import cluster, worker
 from tests.conftest import wait_until
 
@@ -191,6 +190,14 @@ def test_who_has_a_certificate_works_end_to_end(guarded, authority, tmp_path, ca
 
 
 @pytest.mark.cluster
+def test_any_certificate_of_the_authority_is_good_for_any_role(guarded, authority):
+    """Which docs/security.md says: the authority must be private to one cluster."""
+    _, address = guarded
+    with connect(Scheduler(address=address, tls=authority.tls("worker")), Progress(quiet=True)) as found:
+        assert [r for _, r in found.run([Task(double, (3,))])] == [6]
+
+
+@pytest.mark.cluster
 def test_who_has_none_is_refused(guarded, authority, foreign):
     """Plain TCP, a certificate of another authority, and one that trusts the right authority but is of another."""
     _, address = guarded
@@ -217,20 +224,6 @@ def test_the_scheduler_itself_refuses_them(guarded, foreign):
         Client(address, security=foreign.tls("client").security(), timeout="2s", set_as_default=False)
     with pytest.raises(OSError, match=r"(?i)certificate required|reset|closed|EOF"):
         knock(address)
-
-
-def knock(address):
-    """Open a TLS connection that shows no certificate, and wait for the answer."""
-    host, port = address.removeprefix("tls://").split(":")
-    context = ssl.create_default_context()
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    with (
-        socket.create_connection((host, int(port)), timeout=20) as plain,
-        context.wrap_socket(plain) as connection,
-    ):
-        connection.sendall(b"\0" * 64)
-        if connection.recv(1) == b"":
-            raise OSError("closed")
 
 
 @pytest.mark.cluster
@@ -267,11 +260,15 @@ def test_a_network_may_be_trusted_and_that_is_told(client, monkeypatch, capfd):
 
 
 @pytest.mark.cluster
-def test_a_machine_may_be_shared_with_other_users(tmp_path):
+def test_a_machine_may_be_shared_with_other_users(tmp_path, monkeypatch):
     """They share the loopback address too, so a local cluster can ask for certificates even there."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)  # which is read from the environment once
     with connect(Local(workers=1, memory="2GiB", private=True), Progress(quiet=True)) as found:
         assert [r for _, r in found.run([Task(double, (4,))])] == [8]
         address = found.client.scheduler_info(n_workers=0)["address"]
         assert address.startswith("tls://127.0.0.1:")
         with pytest.raises(OSError, match=r"(?i)certificate required|reset|closed|EOF"):
             knock(address)
+        # Python loads keys from files alone; Dask's are in temporary directories, which only their owner can open
+        assert not [f for f in tmp_path.rglob("*") if f.is_file() and b"PRIVATE KEY" in f.read_bytes()]
