@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,13 +39,24 @@ def watched(client: Client, progress: Progress) -> Iterator[None]:
     loop: Any = client.loop
     questions = (_ask(client, progress, address), tell_silence(client, progress))
     watchers = [asyncio.run_coroutine_threadsafe(question, loop.asyncio_loop) for question in questions]
+    callbacks = logging.getLogger("tornado.application")
+    callbacks.addFilter(_tells_more)
     try:
         yield
     except (CommClosedError, ClosedClientError) as error:
         raise lost(error, address) from None
     finally:
+        callbacks.removeFilter(_tells_more)
         for watcher in watchers:
             watcher.cancel()
+
+
+def _tells_more(record: logging.LogRecord) -> bool:
+    """Whether a message of Dask's loop is more than that the connection is lost, which is told once, without traceback.
+
+    What the client still wants to send then (that it needs a result no more, for one) fails in the loop's callbacks.
+    """
+    return not (record.exc_info and isinstance(record.exc_info[1], CommClosedError))
 
 
 def address_of(client: Client) -> str:

@@ -1,5 +1,6 @@
 """A scheduler that is killed, hangs or comes back: what is told, at once or nearly so."""
 
+import logging
 import os
 import re
 import signal
@@ -8,6 +9,7 @@ import time
 from contextlib import ExitStack
 
 import pytest
+from distributed.comm import CommClosedError
 
 from dnuc.cluster import Progress, Task, connect, silence, watch
 from dnuc.errors import ResourceError
@@ -75,6 +77,17 @@ def test_a_worker_that_hangs_is_told_and_given_up(tmp_path, monkeypatch):
         told = rf"the worker {name} has not been heard of for \d+ s: .* Its tasks wait until Dask gives it up"
         wait_until(lambda: re.search(told, log.read_text()), timeout=60)
         wait_until(lambda: f"the worker {name} was given up" in log.read_text(), timeout=60)
+
+
+def test_of_what_fails_in_the_loop_only_lost_connections_are_not_told(caplog):
+    logger = logging.getLogger("tornado.application")
+    logger.addFilter(watch._tells_more)
+    try:
+        for error in (CommClosedError("in a callback"), KeyError("in a callback")):
+            logger.error("%s", type(error).__name__, exc_info=error)
+    finally:
+        logger.removeFilter(watch._tells_more)
+    assert [record.getMessage() for record in caplog.records] == ["KeyError"]
 
 
 def test_workers_are_heard_of_by_whether_their_times_change():
