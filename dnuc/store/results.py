@@ -204,7 +204,8 @@ class Results:
         found = self.find(layer, model)
         group = stage_group(*found, stage)
         if not self.store.has(group, name):
-            why = why_lacking(self._resolved_job, stage, name, *found)
+            dropped = self.store.is_dropped(group)
+            why = dropped_words(group) if dropped else why_lacking(self._resolved_job, stage, name, *found)
             raise StoreError(f"layer {layer!r} of run {self.path} has no {stage}/{name}: {why}")
         if not self.store.is_complete(group):
             raise StoreError(f"{group} in {self.path} is not finished: run the job again to go on with it")
