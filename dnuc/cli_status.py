@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import sys
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+import psutil
 from rich.console import Console
 from rich.table import Table
 
@@ -29,7 +29,7 @@ def attempt_lines(attempt: AttemptRecord | None) -> Iterator[str]:
     state: str = attempt["state"]
     alive = state == "running"
     silent = time.time() - attempt["updated"]
-    if alive and attempt["host"] == socket.gethostname() and not _alive(attempt["pid"]):
+    if alive and attempt["host"] == socket.gethostname() and not psutil.pid_exists(attempt["pid"]):
         state, alive = "died (its process is gone); the same command goes on from where it was", False
     message = f": {attempt['message']}" if attempt.get("message") else ""
     yield f"last attempt: {state}, told {duration(silent)} ago{message}"
@@ -70,13 +70,3 @@ def _peak(records: list[StageRecord]) -> str:
     """Of the worker that had the most."""
     peaks = [bytes_ for r in records for bytes_ in r.get("peak_memory", {}).values()]
     return size(max(peaks)) if peaks else ""
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

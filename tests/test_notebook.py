@@ -183,13 +183,19 @@ def test_a_run_of_arrays_has_no_images(run):
         run.image(3)
 
 
-def test_a_run_that_is_not_finished_shows_what_it_has(finished, tmp_path):
+@pytest.fixture
+def unfinished(finished, tmp_path):
+    """A run that has the neighbors of its last layer, half of its measures and no landscape."""
     path = tmp_path / "run"
     shutil.copytree(finished[1], path)
     store = RunStore.open(path)
     store.drop("models/net/late/landscape")
     store.describe("models/net/late/measures", complete=False)
-    run = dnuc.open_run(path)
+    return store
+
+
+def test_a_run_that_is_not_finished_shows_what_it_has(unfinished):
+    run = dnuc.open_run(unfinished.path)
     assert run.layers["label_overlap"].isna().tolist() == [False, False, True]
     assert run.layers["n_peaks"].isna().tolist() == [False, False, True]
     assert not run.has("landscape", "late")
@@ -258,14 +264,9 @@ def test_what_the_job_does_not_ask_for_comes_with_the_setting(run, ask, setting)
         ask(run)
 
 
-def test_what_is_asked_for_and_not_there_is_still_to_come(finished, tmp_path):
-    path = tmp_path / "run"
-    shutil.copytree(finished[1], path)
-    store = RunStore.open(path)
-    store.drop("models/net/late/landscape")
-    store.describe("models/net/late/measures", complete=False)
-    store.drop("models/net/overlaps")
-    run = dnuc.open_run(path)
+def test_what_is_asked_for_and_not_there_is_still_to_come(unfinished):
+    unfinished.drop("models/net/overlaps")
+    run = dnuc.open_run(unfinished.path)
     for ask in (run.landscape, run.density, run.anchors, run.tree):
         with pytest.raises(StoreError, match=r"has no landscape: it is not computed yet: run the job again to go on"):
             ask("late")

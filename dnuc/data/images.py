@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -69,7 +70,7 @@ class ImageFolder:
         return self.data.path
 
 
-class ClassCatalog:
+class ClassCatalog(ABC):
     """What has one place a class, a directory or an archive: a `drawing.Catalog` but for its keys and ids."""
 
     root: Path
@@ -81,13 +82,13 @@ class ClassCatalog:
         return f"'{self.root}'"
 
     @property
+    @abstractmethod
     def keys(self) -> tuple[str, ...]:
         """Every class, sorted."""
-        raise NotImplementedError
 
+    @abstractmethod
     def ids_of(self, key: str) -> Sequence[str]:
         """The ids of a class, sorted."""
-        raise NotImplementedError
 
     def locate(self, given: str) -> tuple[str, str] | None:
         """The class key and the id of a line of `data.ids`; None if there is no such file."""

@@ -46,8 +46,11 @@ def subdirectories(path: Location) -> list[Location]:
 
 
 def free_bytes(path: Location) -> int | None:
-    """Room on the disk of a directory; None for an object store, which is never full."""
-    return None if isinstance(path, ObjectPath) else shutil.disk_usage(path).free
+    """Room on the disk where a directory is, or will be; None for an object store, which is never full."""
+    if isinstance(path, ObjectPath):
+        return None
+    there = next(p for p in (path, *path.parents) if p.exists())
+    return shutil.disk_usage(there).free
 
 
 @contextmanager

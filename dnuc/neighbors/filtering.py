@@ -124,9 +124,9 @@ class TileFilter(ABC):
 
     def _is_too_coarse(self, tier: Tier, hunts: Sequence[Hunt]) -> bool:
         """Whether so many rows overflow that all are better filtered in the next tier."""
-        if tier is FLOAT64 or finer(tier)[0] is FLOAT64:  # which takes twice the memory that is planned
+        if all(hunt.side.overflow.mean() <= TOO_MANY for hunt in hunts):
             return False
-        return any(hunt.side.overflow.mean() > TOO_MANY for hunt in hunts)
+        return tier is not FLOAT64 and finer(tier)[0] is not FLOAT64  # which takes twice the memory that is planned
 
     @property
     def how(self) -> dict[str, Any]:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from dnuc.errors import ResourceError
-from dnuc.location import Location
+from dnuc.location import Location, free_bytes
 
 WAYS_OUT = {
     errno.ENOSPC: "make room there",
@@ -43,14 +41,9 @@ def disk_errors_told(directory: Location) -> Iterator[None]:
 def _told(error: OSError, directory: Location) -> str:
     name = f" ({error.filename})" if error.filename else ""
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    free = f"; {free_bytes(directory):,} bytes are free on its disk" if full and isinstance(directory, Path) else ""
+    free = free_bytes(directory) if full else None
+    room = "" if free is None else f"; {free:,} bytes are free on its disk"
     return (
-        f"the run {directory}: a file{name} could not be written or read: {os.strerror(error.errno or 0)}{free}. What "
+        f"the run {directory}: a file{name} could not be written or read: {os.strerror(error.errno or 0)}{room}. What "
         f"is finished is stored: {WAYS_OUT[error.errno or 0]}, and start the same command again to go on"
     )
-
-
-def free_bytes(directory: Path) -> int:
-    """Free space where a directory is, or will be."""
-    there = next(p for p in (directory, *directory.parents) if p.exists())
-    return shutil.disk_usage(there).free

@@ -11,6 +11,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
+import psutil
+
 from dnuc.errors import StoreError
 from dnuc.location import Location, ObjectPath
 from dnuc.store.lease import lease_holder, leased
@@ -115,13 +117,7 @@ def _may_live(owner: dict[str, Any], locked: bool | None) -> bool:
         return True
     if locked:
         return False  # it would hold the lock; a process of this number now is another one
-    try:
-        os.kill(int(owner["pid"]), 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+    return psutil.pid_exists(int(owner["pid"]))
 
 
 def _is_elsewhere(owner: dict[str, Any]) -> bool:

@@ -22,7 +22,7 @@ from dnuc import nearest_neighbors
 from tests.benchmarks.answers import Truth, some_rows, truth
 from tests.benchmarks.contenders import WARM_UP, Answer
 from tests.benchmarks.machine import ROOT, this_machine
-from tests.benchmarks.page import markdown
+from tests.benchmarks.page import markdown, write
 from tests.benchmarks.problems import CLUSTERS, LATENT, NOISE, WITHIN
 
 PAGE = ROOT / "docs" / "results" / "neighbors_gpu.md"
@@ -232,10 +232,7 @@ def main(
         parts.append(table(timed, samples, width, rate))
         typer.echo("\n" + parts[-1])
         wrong += next(t.wrong for t in timed if t.title == "dnuc")
-    out = out or (PAGE if device.startswith("cuda") else None)
-    if out is not None:
-        out.write_text("\n".join(parts), encoding="utf-8")
-        typer.echo(f"written: {out}")
+    write("\n".join(parts), out or (PAGE if device.startswith("cuda") else None))
     if wrong:
         typer.echo(f"WRONG: dnuc has {wrong} wrong rows", err=True)
         raise typer.Exit(1)

@@ -31,7 +31,7 @@ from dnuc.activations.feeding import batches_ahead
 from dnuc.data import Source, open_source
 from dnuc.job import Data, Model
 from tests.benchmarks.machine import ROOT, cores, this_machine
-from tests.benchmarks.page import markdown
+from tests.benchmarks.page import markdown, write
 from tests.data.packing import class_tars, parquet_files, tar_of_tars
 
 PAGE = ROOT / "docs" / "results" / "images.md"
@@ -263,10 +263,7 @@ def main(images: Images = 256, rounds: Rounds = 3, quick: Quick = False, note: N
         size = statistics.mean(path.stat().st_size for path in root.rglob("*.JPEG"))
     text = page(setting, found, decoding, size, note)
     typer.echo(f"\n{text}")
-    out = out or (None if quick else PAGE)
-    if out is not None:
-        out.write_text(text, encoding="utf-8")
-        typer.echo(f"written: {out}")
+    write(text, out or (None if quick else PAGE))
 
 
 if __name__ == "__main__":

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
+import typer
 
 from tests.benchmarks.contenders import pairs
 from tests.benchmarks.machine import Machine
@@ -51,6 +53,13 @@ def page(outcomes: Sequence[Outcome], machine: Machine, threads: int, rounds: in
     parts = [intro, "\n".join(["| this machine | |", "|---|---|", *machine.lines(), *_library_lines(outcomes)]) + "\n"]
     parts += [DATA, *tables(outcomes, threads), *(f"Not measured: {note}.\n" for note in notes)]
     return "\n".join([*parts, AGAIN.format(main=MAIN)])
+
+
+def write(text: str, out: Path | None) -> None:
+    """Write a page, if it has a place, and say where it is."""
+    if out is not None:
+        out.write_text(text, encoding="utf-8")
+        typer.echo(f"written: {out}")
 
 
 def tables(outcomes: Sequence[Outcome], threads: int) -> list[str]:

@@ -20,7 +20,7 @@ from dnuc.pipeline import run_job
 from dnuc.plan import plan_job
 from tests.benchmarks.images import make_images
 from tests.benchmarks.machine import ROOT, this_machine
-from tests.benchmarks.page import markdown
+from tests.benchmarks.page import markdown, write
 
 PAGE = ROOT / "docs" / "results" / "plan.md"
 TOGETHER = {"scores": ("moments", "scores", "cca"), "cka": ("moments", "cka")}  # stages of a run in one of the forecast
@@ -157,10 +157,7 @@ def main(quick: Quick = False, note: Note = "", out: Out = None) -> None:
         typer.echo(f"{title}: " + ", ".join(f"{row[0]} {row[1]} / {row[2]}" for row in outcomes[-1].rows()))
     text = page(outcomes, note)
     typer.echo(f"\n{text}")
-    out = out or (None if quick else PAGE)
-    if out is not None:
-        out.write_text(text, encoding="utf-8")
-        typer.echo(f"written: {out}")
+    write(text, out or (None if quick else PAGE))
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from dnuc.job import read_job
 from dnuc.pipeline import layer_searches, open_layers
 from dnuc.store import Results, RunStore
 from tests.benchmarks.machine import ROOT, this_machine
-from tests.benchmarks.page import markdown
+from tests.benchmarks.page import markdown, write
 from tests.benchmarks.resident import OUTSIDE, Watched, watch
 from tests.benchmarks.scale_data import DIMENSION, IMAGENET, LAYERS, store_lists, write_arrays
 
@@ -233,10 +233,7 @@ def main(quick: Quick = False, keep: Keep = None, note: Note = "", out: Out = No
         watched = measure(directory)
         text = page(watched, directory / "run", seconds, note)
     typer.echo(text)
-    out = out or (None if quick else PAGE)
-    if out is not None:
-        out.write_text(text, encoding="utf-8")
-        typer.echo(f"written: {out}")
+    write(text, out or (None if quick else PAGE))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from dnuc.location import ObjectPath, locate
 from dnuc.store import Stopped, alone, cancel, holder, lease, stoppable, stopping
 from dnuc.store.stopping import REQUEST
 from tests.conftest import ROOT, wait_until
-from tests.store.test_lock import gone
+from tests.store.test_lock import gone, holders_of_a_stale_lock
 
 HERE = socket.gethostname()
 
@@ -180,29 +180,12 @@ def test_a_network_that_fails_for_a_while_is_no_loss(place, quick, monkeypatch):
 
 
 def test_of_many_that_find_a_stale_lock_one_at_a_time_holds_it(place):
-    stale, inside, most, held = gone(), [], [], []
-
-    def want(barrier):
-        barrier.wait()
-        try:
-            with alone(place):
-                inside.append(None)
-                most.append(len(inside))
-                time.sleep(0.001)
-                held.append(inside.pop())
-        except StoreError:
-            pass
-
-    for _ in range(5):
-        write(place, host=HERE, machine=lease._machine(), pid=stale)
-        barrier = threading.Barrier(6)
-        threads = [threading.Thread(target=want, args=(barrier,)) for _ in range(6)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    assert len(held) >= 5
-    assert max(most) == 1
+    stale = gone()
+    held, most = holders_of_a_stale_lock(
+        place, lambda: write(place, host=HERE, machine=lease._machine(), pid=stale), 5, 6
+    )
+    assert held >= 5
+    assert most == 1
 
 
 # --- from outside -------------------------------------------------------------------------------------------------

@@ -115,14 +115,14 @@ def test_where_the_file_system_has_no_locks_the_name_decides(tmp_path, monkeypat
             pass
 
 
-def test_of_many_that_find_a_stale_lock_one_at_a_time_holds_it(tmp_path):
-    """Each finds a lock whose process is gone; nobody may take it from one that took it over before."""
-    stale, inside, most, held = gone(), [], [], []
+def holders_of_a_stale_lock(place, make_stale, rounds, threads):
+    """How often the lock was held, and by how many at once at most, if so many want it in each round."""
+    inside, most, held = [], [], []
 
     def want(barrier):
         barrier.wait()
         try:
-            with alone(tmp_path):
+            with alone(place):
                 inside.append(None)
                 most.append(len(inside))
                 time.sleep(0.001)
@@ -130,13 +130,20 @@ def test_of_many_that_find_a_stale_lock_one_at_a_time_holds_it(tmp_path):
         except StoreError:
             pass
 
-    for _ in range(100):
-        write(tmp_path, host=HERE, pid=stale)
-        barrier = threading.Barrier(8)
-        threads = [threading.Thread(target=want, args=(barrier,)) for _ in range(8)]
-        for thread in threads:
+    for _ in range(rounds):
+        make_stale()
+        barrier = threading.Barrier(threads)
+        wanting = [threading.Thread(target=want, args=(barrier,)) for _ in range(threads)]
+        for thread in wanting:
             thread.start()
-        for thread in threads:
+        for thread in wanting:
             thread.join()
-    assert len(held) >= 100
-    assert max(most) == 1
+    return len(held), max(most)
+
+
+def test_of_many_that_find_a_stale_lock_one_at_a_time_holds_it(tmp_path):
+    """Each finds a lock whose process is gone; nobody may take it from one that took it over before."""
+    stale = gone()
+    held, most = holders_of_a_stale_lock(tmp_path, lambda: write(tmp_path, host=HERE, pid=stale), 100, 8)
+    assert held >= 100
+    assert most == 1

@@ -51,6 +51,7 @@ class Fault:
     apart: bool = False
 
 
+VOLUME = {"prepare": inflict.mount_volume, "restore": inflict.unmount_volume, "needs": "root"}
 REPAIR = {"options": ("--repair",), "again": 20 + AHEAD, "apart": True}
 LOST = r"error: the connection to the Dask scheduler was lost .* start the same command again to go on"
 DIED = r"last attempt: died \(its process is gone\); the same command goes on from where it was"
@@ -115,9 +116,7 @@ FAULTS = (
         DISK.format("No space left on device; 0 bytes are free on its disk"),
         "make room",
         inflict.make_room,
-        prepare=inflict.mount_volume,
-        restore=inflict.unmount_volume,
-        needs="root",
+        **VOLUME,
     ),
     Fault(
         "the file system becomes read-only",
@@ -126,9 +125,7 @@ FAULTS = (
         DISK.format("Read-only file system"),
         "make it writable",
         inflict.make_writable,
-        prepare=inflict.mount_volume,
-        restore=inflict.unmount_volume,
-        needs="root",
+        **VOLUME,
     ),
     # A checksum tells. Damaged activations cost a block; damaged neighbors cost the tiles of their layer.
     Fault("a byte of a stored file flips", inflict.flip_a_byte, 2, DAMAGED, "`--repair`", **REPAIR),
